@@ -1,0 +1,143 @@
+"""Every key of a run, with its default and its unit or options. Config files change fields of this; none is hidden."""
+
+from ml_collections import ConfigDict, config_dict
+
+placeholder = config_dict.placeholder
+
+
+def default_config() -> ConfigDict:
+  """The whole schema, locked: a misspelt key in a file or on the command line is an error."""
+  c = ConfigDict()
+  c.name = "run"  # names the default workdir
+  c.task = "rl"  # sft | rl | sft_then_rl (the SFT stage's weights start the RL stage)
+  c.seed = 0  # integer; parameters, data order and samples are functions of it
+  c.model = _model()
+  c.tokenizer = _tokenizer()
+  c.data = ConfigDict()  # a source (see data/sources.py KINDS): {"kind": …, options}
+  c.data_seed = 0  # integer; order of the data, apart from `seed` so that arms can share prompts
+  c.prompt_buckets = (64,)  # tokens; one or two lengths prompts are padded to
+  c.completion_buckets = (64,)  # tokens; one or two; the largest is where completions are cut
+  c.rewards = _rewards()
+  c.algorithm = _algorithm()
+  c.sampling = ConfigDict({
+    "group_size": 8,  # completions per prompt (G)
+    "temperature": 1.0,  # > 0; of sampling and of every log-probability
+  })
+  c.train = ConfigDict({
+    "iterations": 100,  # rollouts
+    "prompts": 8,  # prompts per rollout (B)
+    "minibatch_prompts": 0,  # prompts per optimizer update; 0 is all of the rollout
+    "update_epochs": 1,  # passes over each rollout
+    "micro_prompts": 0,  # prompts per microbatch: memory only; 0 is all
+    "micro_members": 0,  # completions of each prompt per microbatch: memory only; 0 is all
+    "logit_chunk": 0,  # tokens per chunk of logits: memory only; 0 chooses
+    "refresh_reference_every": 0,  # iterations between copies of the policy into the reference; 0 is never
+  })
+  c.optimizer = _optimizer(1e-6)
+  c.sft = ConfigDict({
+    "steps": 0,  # optimizer updates of the supervised stage
+    "batch": 64,  # worked solutions per update
+    "micro_batch": 0,  # solutions per microbatch: memory only; 0 is all
+  })
+  c.sft_optimizer = _optimizer(1e-3)
+  c.evaluate = _evaluate()
+  c.checkpoint = ConfigDict({
+    "every": 50,  # iterations (SFT: steps) between checkpoints; the last one is always saved
+    "keep": 2,  # newest checkpoints kept; the best by held-out greedy accuracy is kept too
+    "export": False,  # write the final policy as a Hugging Face directory, workdir/…/export
+  })
+  c.log = ConfigDict({
+    "every": 1,  # iterations (SFT: steps) between lines of metrics.jsonl
+    "samples": 1,  # completions printed at each evaluation
+    "tensorboard": True,  # write event files
+    "wandb_project": "",  # Weights & Biases project; empty is off (needs the wandb package)
+  })
+  c.mesh = ConfigDict({
+    "data": -1,  # devices along the batch; -1 takes what is left
+    "fsdp": 1,  # devices over which parameters and the batch are split
+    "tensor": 1,  # devices over which heads and feed-forward width are split
+  })
+  return c.lock()
+
+
+def _model() -> ConfigDict:
+  return ConfigDict({
+    "path": "",  # Hugging Face directory, .gguf file or "smollm2-135m"; empty is from scratch with these sizes:
+    "num_layers": 4,  # L
+    "width": 256,  # D
+    "ffn_width": 1024,  # F
+    "num_heads": 8,  # H
+    "num_kv_heads": 2,  # K, divides H
+    "head_width": 32,  # E, even
+    "qk_norm": False,  # per-head RMS norm of queries and keys (Qwen3)
+    "attention_bias": False,  # biases on q, k, v (Qwen2)
+    "compute_dtype": "float32",  # float32 | bfloat16; master weights are float32
+    "remat": False,  # recompute each layer in the backward pass
+    "scan_layers": placeholder(bool),  # None: scan, but unroll up to 8 layers on CPU, where that is faster
+  })
+
+
+def _tokenizer() -> ConfigDict:
+  return ConfigDict({
+    "path": "",  # Hugging Face directory; empty is the model's own, or characters when the model is from scratch
+    "alphabet": "0123456789+-*/=()[].,<> ",  # of the character tokenizer
+    "add_bos": False,  # begin plain prompts with the bos token
+    "stop": (),  # extra stop strings, each one token
+  })
+
+
+def _rewards() -> ConfigDict:
+  c = ConfigDict({
+    "workers": 2,  # processes for rules that need one
+    "deadline_seconds": 5.0,  # per completion; a worker past it is killed and the failure recorded
+    "max_error_rate": 0.05,  # fraction of failed scores at which the run stops with the offending text
+    "self_test": 64,  # training examples whose gold answers must score 1 and wrong ones 0 at start; 0 is off
+  })
+  c.components = ConfigDict()  # name: {"rule": …, "weight": …, "options": {…}} (see rewards/rules.py)
+  return c
+
+
+def _algorithm() -> ConfigDict:
+  return ConfigDict({
+    "preset": "grpo",  # a row of algorithms/spec.py PRESETS; a key below that is not None replaces that cell
+    "advantage": placeholder(str),  # group_normalized | centered
+    "ddof": placeholder(int),  # 1 sample standard deviation | 0 population
+    "ratio": placeholder(str),  # token
+    "surrogate": placeholder(str),  # clipped
+    "kl": placeholder(str),  # off | k2 | k3; in the loss
+    "reduction": placeholder(str),  # sequence_mean | token_mean | constant
+    "shuffle_advantages": placeholder(bool),  # control run: advantages permuted within each group
+    "beta": placeholder(float),  # weight of the KL term, per nat
+    "epsilon_low": placeholder(float),  # clip below 1 - epsilon_low
+    "epsilon_high": placeholder(float),  # clip above 1 + epsilon_high
+    "advantage_epsilon": placeholder(float),  # added to the group's standard deviation
+    "reduction_divisor": placeholder(float),  # tokens, for reduction=constant; None is the longest completion
+  })
+
+
+def _optimizer(learning_rate: float) -> ConfigDict:
+  return ConfigDict({
+    "schedule": "constant",  # constant | cosine | linear, after the warm-up
+    "learning_rate": learning_rate,  # peak
+    "warmup_steps": 0,  # updates
+    "final_fraction": 0.0,  # of the peak, where cosine and linear end
+    "b1": 0.9,  # decay of the first moment
+    "b2": 0.999,  # decay of the second moment
+    "epsilon": 1e-8,  # Adam's
+    "weight_decay": 0.0,  # of matrices, per unit of learning rate
+    "clip_norm": 1.0,  # largest global gradient norm
+  })
+
+
+def _evaluate() -> ConfigDict:
+  return ConfigDict({
+    "every": 20,  # iterations between evaluations; 0 only at the start and the end of RL
+    "problems": 512,  # held-out problems
+    "batch": 64,  # problems at a time
+    "samples": 8,  # completions per problem for the pass rate and pass@k; 0 is greedy only
+    "temperature": 1.0,  # of those samples
+    "top_k": 0,  # 0 is off
+    "top_p": 1.0,  # 1 is off
+    "min_p": 0.0,  # 0 is off
+    "component": "correct",  # the reward component that says whether a completion is right (>= 1)
+  })

@@ -1,0 +1,55 @@
+"""Held-out evaluation: a greedy pass and k samples per problem, judged by the training reward's component."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from grpo_jax.evaluation.pass_at_k import bootstrap, pass_at_k, wilson
+from grpo_jax.rewards.combine import Rewards
+from grpo_jax.types import Rollout
+
+
+def completion_texts(tokenizer, tokens_BGT, mask_BGT) -> list[list[str]]:
+  """Texts `[B][G]` of the unmasked tokens, special tokens left out."""
+  rows = zip(tokens_BGT, mask_BGT, strict=True)
+  return [[tokenizer.decode(t[m]) for t, m in zip(*row, strict=True)] for row in rows]
+
+
+def judge(rollout: Rollout, examples, tokenizer, rewards: Rewards):
+  """Texts and scores of the first `len(examples)` rows of a rollout on the host."""
+  n = len(examples)
+  tokens, mask, truncated = (np.asarray(a)[:n] for a in (rollout.tokens_BGT, rollout.mask_BGT, rollout.truncated_BG))
+  texts = completion_texts(tokenizer, tokens, mask)
+  return texts, rewards(texts, examples, mask.sum(-1), truncated, tokens.shape[-1]), mask.sum(-1), truncated
+
+
+def evaluate(sample: Callable, heldout, tokenizer, rewards: Rewards, component: str, batch: int, samples: int):
+  """Metrics of the policy on all held-out problems, and a few (prompt, greedy completion, right) to look at.
+
+  Args:
+    sample: `(kind, prompts) -> Rollout` with kind "greedy" or "samples".
+  Returns:
+    {"greedy", "greedy_low", "greedy_high", "pass_rate" (mean over samples), "pass@k" and their intervals, …}.
+  """
+  right: dict[str, list] = {"greedy": [], "samples": []}
+  lengths, cut, shown = [], [], []
+  for start in range(0, len(heldout.examples), batch):
+    examples, prompts = heldout.examples[start : start + batch], heldout.batch(start, batch)
+    for kind in ("greedy", "samples") if samples else ("greedy",):
+      texts, scores, length, truncated = judge(sample(kind, prompts), examples, tokenizer, rewards)
+      right[kind].append(scores.components[component] >= 1)
+      if kind == "greedy":
+        lengths.append(length)
+        cut.append(truncated)
+        shown += [(e, t[0], bool(r[0])) for e, t, r in zip(examples, texts, right[kind][-1], strict=True)]
+  greedy = np.concatenate(right["greedy"])[:, 0]
+  low, high = wilson(float(greedy.sum()), len(greedy))
+  metrics = {"problems": len(greedy), "greedy": float(greedy.mean()), "greedy_low": low, "greedy_high": high}
+  metrics |= {"length": float(np.concatenate(lengths).mean()), "truncated": float(np.concatenate(cut).mean())}
+  if samples:
+    correct = np.concatenate(right["samples"])
+    values = {"pass_rate": correct.mean(1), f"pass@{samples}": pass_at_k(correct.sum(1), samples, samples)}
+    for name, value in values.items():
+      metrics[name] = float(value.mean())
+      metrics[f"{name}_low"], metrics[f"{name}_high"] = bootstrap(value)
+  return metrics, shown

@@ -1,0 +1,67 @@
+"""Trains: `python -m grpo_jax.main --config=configs/arithmetic.py [--workdir=…] [--config.key=value …]`.
+
+The same command resumes where it was, bit for bit, or says that the run is done.
+"""
+
+import os
+import pathlib
+import sys
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from grpo_jax.config.identity import identity
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; fields can be replaced: --config.a.b=value.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default runs/NAME-HASH of the config.")
+
+
+def run(config, workdir: pathlib.Path) -> dict:
+  """All stages of `config.task` in `workdir`; returns the summary."""
+  from grpo_jax.rewards.combine import Rewards
+  from grpo_jax.runs.report import write_report
+  from grpo_jax.runs.rl import run_rl
+  from grpo_jax.runs.setup import make_setup
+  from grpo_jax.runs.stage import claim
+  from grpo_jax.runs.supervised import run_sft
+
+  setup = make_setup(config)
+  r = config.rewards
+  options = {"workers": r.workers, "deadline_seconds": r.deadline_seconds, "max_error_rate": r.max_error_rate}
+  params = None
+  if config.task == "sft":
+    claim(workdir, config)
+    params = run_sft(setup, workdir)
+  else:
+    with Rewards(r.components.to_dict(), **options) as rewards:
+      claim(workdir, config)
+      if r.self_test:
+        test = rewards.self_test(setup.heldout.examples[: r.self_test])
+        print(f"verifier self-test: gold {test['gold']:.3f}, wrong {test['wrong']:.3f} (n {test['n']})", flush=True)
+      if config.task == "sft_then_rl":
+        params = run_sft(setup, workdir)
+      params = run_rl(setup, workdir, rewards, params)
+  if config.checkpoint.export:
+    from grpo_jax.models.hf_io import save_hf
+
+    print("exported:", save_hf(workdir / "export", setup.cfg, params, tokenizer=setup.tokenizer.backend))
+  return write_report(workdir, config)
+
+
+def main(argv):
+  if len(argv) > 1:
+    raise app.UsageError(f"unknown arguments {argv[1:]}")
+  logging.set_verbosity(logging.WARNING)
+  os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+  config = CONFIG.value
+  workdir = pathlib.Path(WORKDIR.value or f"runs/{config.name}-{identity(config)}")
+  print(f"workdir: {workdir}", flush=True)
+  try:
+    run(config, workdir)
+  except ValueError as error:
+    sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+  flags.mark_flag_as_required("config")
+  app.run(main)

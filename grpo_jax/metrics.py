@@ -1,0 +1,77 @@
+"""Metrics: (sum, count) pairs to numbers, then JSON lines, TensorBoard and, when asked for, Weights & Biases."""
+
+import json
+import math
+import os
+import pathlib
+
+
+def means(metrics: dict) -> dict[str, float]:
+  """{name: (sum, count)} as {name: sum / count}; an empty count gives nan."""
+  return {name: float(total) / float(count) if count else math.nan for name, (total, count) in metrics.items()}
+
+
+class MetricsLog:
+  """`workdir/metrics.jsonl`, one line a step and kind, and event files beside it.
+
+  After a restart from step s, `resume(s)` drops lines later than s, so that each step stands there once.
+  """
+
+  def __init__(self, workdir: pathlib.Path, *, tensorboard: bool, wandb_project: str = "", config: dict | None = None):
+    self.path = pathlib.Path(workdir) / "metrics.jsonl"
+    self._file = None
+    self._tensorboard, self._wandb_project, self._config = tensorboard, wandb_project, config
+    self._events = self._wandb = None
+
+  def resume(self, step: int) -> None:
+    """Opens for appending after `step`; -1 starts anew."""
+    kept = [row for row in read_rows(self.path) if row["step"] <= step]
+    fresh = self.path.with_suffix(".tmp")
+    fresh.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    os.replace(fresh, self.path)
+    self._file = self.path.open("a")
+    if self._tensorboard:
+      from tensorboardX import SummaryWriter
+
+      self._events = SummaryWriter(str(self.path.parent / "tensorboard"), purge_step=step + 1)
+    if self._wandb_project:
+      import wandb
+
+      self._wandb = wandb.init(project=self._wandb_project, config=self._config, resume="allow", dir=self.path.parent)
+
+  def write(self, step: int, kind: str, values: dict[str, float]) -> None:
+    """Appends a line {"step", "kind", …}; not-a-number is written as null."""
+    values = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in values.items()}
+    self._file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
+    self._file.flush()
+    numbers = {f"{kind}/{name}": v for name, v in values.items() if isinstance(v, int | float)}
+    if self._events:
+      for name, v in numbers.items():
+        self._events.add_scalar(name, v, step)
+    if self._wandb:
+      self._wandb.log(numbers, step=step)
+
+  def sync(self) -> None:
+    """On disk before a checkpoint says that these steps happened."""
+    self._file.flush()
+    os.fsync(self._file.fileno())
+
+  def close(self) -> None:
+    """Closes all writers."""
+    for writer in (self._file, self._events):
+      if writer:
+        writer.close()
+    if self._wandb:
+      self._wandb.finish()
+
+
+def read_rows(path) -> list[dict]:
+  """Rows of a metrics.jsonl; a last line cut off by a kill is left out."""
+  path = pathlib.Path(path)
+  rows = []
+  for line in path.read_text().splitlines() if path.exists() else ():
+    try:
+      rows.append(json.loads(line))
+    except json.JSONDecodeError:
+      break
+  return rows

@@ -1,0 +1,135 @@
+"""The one model function: policy, reference and sampler call the same decoder.
+
+A group is a tree: a prefix shared by G branches. Prefill is the call with G = 1 and no context; scoring is the call
+with the prefix as context; decoding is the call with T = 1 and (prefix, cache) as context.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from grpo_jax.models.attention import KV, attend, rope_tables, rotate, visible
+from grpo_jax.models.config import ModelConfig
+from grpo_jax.types import Prompts, wide
+
+
+def rms_norm(x, weight, epsilon: float):
+  """x / rms(x) * weight over the last axis, statistics in float32 or wider (Zhang & Sennrich 2019)."""
+  x32 = wide(x)
+  scaled = x32 * jax.lax.rsqrt(jnp.mean(x32 * x32, -1, keepdims=True) + epsilon)
+  return scaled.astype(x.dtype) * weight.reshape((1,) * (x.ndim - 1) + (-1,)).astype(x.dtype)
+
+
+def split_layers(cfg: ModelConfig, stacked):
+  """Layer-stacked arrays as the layer loop wants them: untouched for a scan, a list of L trees when unrolled."""
+  if cfg.scan_layers:
+    return stacked
+  leaves, treedef = jax.tree.flatten(stacked)
+  split = [jax.lax.split(a, (1,) * cfg.num_layers, 0) for a in leaves]  # its gradient is one concatenation
+  return [treedef.unflatten([parts[layer][0] for parts in split]) for layer in range(cfg.num_layers)]
+
+
+def over_layers(body, x, layers):
+  """Runs `x, y = body(x, layer)` over layers: `lax.scan` on stacked arrays, a Python loop on a list."""
+  if not isinstance(layers, list):
+    return jax.lax.scan(body, x, layers)
+  outputs = []
+  for layer in layers:
+    x, y = body(x, layer)
+    outputs.append(y)
+  return x, outputs
+
+
+def _layer(x_ND, layer, *, cfg: ModelConfig, shape, tables, own_mask, context_masks):
+  """One block. Tokens stay flat `[N, D]` outside attention: one contracting axis makes fast weight gradients."""
+  p, context = layer
+  B, G, T = shape
+  K, R, E = cfg.num_kv_heads, cfg.num_heads // cfg.num_kv_heads, cfg.head_width
+  dtype = x_ND.dtype
+
+  def dense(h, name):
+    y = h @ p[name].astype(dtype)
+    return y + p[f"{name}_bias"].astype(dtype)[None] if f"{name}_bias" in p else y
+
+  def heads(y_N, name, repeats):  # -> [B, K, G, R, T, E]: one batch axis order serves prefix and own keys
+    y = y_N.reshape(B, G, T, K, repeats, E)
+    y = rms_norm(y, p[f"{name}_norm"], cfg.norm_epsilon) if f"{name}_norm" in p else y
+    return y.transpose(0, 3, 1, 4, 2, 5)
+
+  h = rms_norm(x_ND, p["attention_norm"], cfg.norm_epsilon)
+  q = rotate(heads(dense(h, "q"), "q", R), tables)
+  k = rotate(heads(dense(h, "k"), "k", 1), tables)[:, :, :, 0]
+  v = dense(h, "v").reshape(B, G, T, K, E).transpose(0, 3, 1, 2, 4)
+  segments = [(keys, values, mask) for (keys, values), mask in zip(context, context_masks, strict=True)]
+  out = attend(q, [*segments, (k, v, own_mask)])
+  x_ND = x_ND + dense(out.transpose(0, 2, 4, 1, 3, 5).reshape(B * G * T, -1), "o")
+  h = rms_norm(x_ND, p["mlp_norm"], cfg.norm_epsilon)
+  return x_ND + dense(jax.nn.silu(dense(h, "gate")) * dense(h, "up"), "down"), (k, v)
+
+
+def decoder(params, cfg: ModelConfig, tokens_BGT, positions_BGT, valid_BGT, context: tuple[KV, ...] = ()):
+  """Hidden states after the final norm, `[B, G, T, D]`, and the keys and values of these tokens as a `KV`.
+
+  Args:
+    params: the tree of `config.param_shapes`; `params["layers"]` may be a list (`split_layers`).
+    tokens_BGT, positions_BGT, valid_BGT: G branches of T tokens; invalid tokens are never read.
+    context: segments every token may also attend to (a prefix with G = 1, a cache with G branches).
+  """
+  B, G, T = tokens_BGT.shape
+  embedded = params["embed"][tokens_BGT.reshape(-1)].astype(cfg.compute_dtype)
+  x_ND = jnp.where(valid_BGT.reshape(-1, 1), embedded, 0)
+  body = partial(
+    _layer, cfg=cfg, shape=(B, G, T),
+    tables=rope_tables(positions_BGT, cfg.head_width, cfg.rope_theta, wide(x_ND).dtype),
+    own_mask=visible(positions_BGT, positions_BGT, valid_BGT),
+    context_masks=[visible(positions_BGT, kv.positions, kv.valid) for kv in context],
+  )
+  body = jax.checkpoint(body) if cfg.remat else body
+  layers = params["layers"]
+  layers = layers if isinstance(layers, list) else split_layers(cfg, layers)
+  pairs = [(kv.keys, kv.values) for kv in context]
+  if isinstance(layers, list):
+    per_layer = [(p, [(k[i], v[i]) for k, v in pairs]) for i, p in enumerate(layers)]
+    x_ND, kvs = over_layers(body, x_ND, per_layer)
+    keys, values = [k for k, _ in kvs], [v for _, v in kvs]
+  else:
+    x_ND, (keys, values) = over_layers(body, x_ND, (layers, pairs))
+  hidden = rms_norm(x_ND, params["final_norm"], cfg.norm_epsilon).reshape(B, G, T, -1)
+  return hidden, KV(keys, values, positions_BGT, valid_BGT)
+
+
+def prefill(params, cfg: ModelConfig, prompts: Prompts) -> KV:
+  """Keys and values of the prefix (the prompt without its last token), `[B, 1, P-1]`: once per prompt."""
+  mask_BP = prompts.mask_BP
+  positions_BP = jnp.maximum(jnp.cumsum(mask_BP, 1, dtype=jnp.int32) - 1, 0)
+  inputs = (prompts.tokens_BP, positions_BP, mask_BP)
+  _, prefix = decoder(params, cfg, *(a[:, None, :-1] for a in inputs))
+  return prefix.selected()
+
+
+def branches(params, cfg: ModelConfig, prompts: Prompts, tokens_BGT, mask_BGT):
+  """Hidden states `[B, G, T, D]` where position t predicts completion token t.
+
+  The branches are fed `[last prompt token, c_0 … c_{T-2}]`, so the shift by one is here and nowhere else.
+  """
+  B, G, T = tokens_BGT.shape
+  last = jnp.broadcast_to(prompts.tokens_BP[:, -1:, None], (B, G, 1))
+  inputs = jnp.concatenate([last, tokens_BGT[..., :-1]], -1)
+  valid = jnp.concatenate([jnp.ones((B, G, 1), bool), mask_BGT[..., :-1]], -1)
+  start = jnp.sum(prompts.mask_BP, 1, dtype=jnp.int32) - 1
+  positions = jnp.broadcast_to(start[:, None, None] + jnp.arange(T)[None, None], (B, G, T))
+  return decoder(params, cfg, inputs, positions, valid, (prefill(params, cfg, prompts),))[0]
+
+
+def head(params):
+  """Output matrix `[D, V]`; the transposed embedding where they are tied."""
+  return params["lm_head"] if "lm_head" in params else params["embed"].T
+
+
+def full_logits(params, cfg: ModelConfig, tokens_NT):
+  """Logits `[N, T, V]` of whole sequences in float32: for parity checks, never in training."""
+  tokens = tokens_NT[:, None]
+  positions = jnp.broadcast_to(jnp.arange(tokens.shape[-1])[None, None], tokens.shape)
+  hidden, _ = decoder(params, cfg, tokens, positions, jnp.ones(tokens.shape, bool))
+  return wide(hidden[:, 0] @ head(params).astype(hidden.dtype))

@@ -1,0 +1,23 @@
+"""Parameters from scratch."""
+
+import jax
+import jax.numpy as jnp
+
+from grpo_jax.models.config import ModelConfig, param_shapes
+
+
+def init_params(cfg: ModelConfig, seed):
+  """Float32 parameters: norms 1, biases 0, matrices normal with std 0.02 (o, down: / sqrt(2 L), GPT-2's rule)."""
+  shapes, treedef = jax.tree_util.tree_flatten_with_path(param_shapes(cfg), is_leaf=lambda x: isinstance(x, tuple))
+  key = jax.random.fold_in(jax.random.key(seed), 0x1417)
+
+  def leaf(index, path, shape):
+    name = path[-1].key
+    if name.endswith("norm"):
+      return jnp.ones(shape, jnp.float32)
+    if name.endswith("bias"):
+      return jnp.zeros(shape, jnp.float32)
+    std = 0.02 / (2 * cfg.num_layers) ** 0.5 if name in ("o", "down") else 0.02
+    return std * jax.random.normal(jax.random.fold_in(key, index), shape, jnp.float32)
+
+  return treedef.unflatten([leaf(i, path, shape) for i, (path, shape) in enumerate(shapes)])

@@ -1,0 +1,58 @@
+"""Log-probabilities and entropies of taken tokens, from chunks: the whole `[.., V]` array never exists."""
+
+import jax
+import jax.numpy as jnp
+
+from grpo_jax.models.config import ModelConfig
+from grpo_jax.models.decoder import branches, head
+from grpo_jax.types import Prompts, wide
+
+WHOLE = 2**22  # below this many logits (16 MiB) one chunk is best
+LARGEST = 2**26  # no chunk holds more logits than this
+
+
+def chunk_tokens(B: int, G: int, T: int, V: int) -> int:
+  """Tokens of T per chunk: all when small, else at most a sixteenth of the logits, a divisor of T."""
+  if B * G * T * V <= WHOLE:
+    return T
+  most = max(1, min(T // 16, LARGEST // (B * G * V)))
+  return max(c for c in range(1, most + 1) if T % c == 0)
+
+
+def _chunk(hidden_BGCD, matrix_DV, tokens_BGC, temperature):
+  D = hidden_BGCD.shape[-1]
+  logits = wide(hidden_BGCD.reshape(-1, D) @ matrix_DV.astype(hidden_BGCD.dtype)) / temperature
+  top = jax.lax.stop_gradient(jnp.max(logits, -1, keepdims=True))
+  shifted = logits - top
+  weights = jnp.exp(shifted)
+  total = jnp.sum(weights, -1)
+  logz = jnp.log(total)
+  taken = jnp.take_along_axis(shifted, tokens_BGC.reshape(-1, 1), -1)[:, 0]
+  # Entropy is a metric here: no gradient, so its backward costs nothing.
+  entropy = logz - jnp.sum(jax.lax.stop_gradient(weights * shifted), -1) / total
+  return (taken - logz).reshape(tokens_BGC.shape), jax.lax.stop_gradient(entropy).reshape(tokens_BGC.shape)
+
+
+def hidden_logps(hidden_BGTD, matrix_DV, tokens_BGT, mask_BGT, temperature, chunk: int = 0):
+  """log softmax(h W / temperature)[token] and its entropy, chunk by chunk along T, backward rematerialized.
+
+  Returns two float32 `[B, G, T]` arrays (nats), 0 where masked; hidden states and tokens there are never read.
+  """
+  B, G, T, _D = hidden_BGTD.shape
+  chunk = chunk or chunk_tokens(B, G, T, matrix_DV.shape[-1])
+  hidden = jnp.where(mask_BGT[..., None], hidden_BGTD, 0)
+  tokens = jnp.where(mask_BGT, tokens_BGT, 0)
+  if chunk == T:
+    logps, entropy = _chunk(hidden, matrix_DV, tokens, temperature)
+  else:
+    split = lambda a: jnp.moveaxis(a.reshape(B, G, T // chunk, chunk, *a.shape[3:]), 2, 0)  # noqa: E731
+    score = jax.checkpoint(lambda h, t: _chunk(h, matrix_DV, t, temperature))
+    _, chunks = jax.lax.scan(lambda _, ht: (None, score(*ht)), None, (split(hidden), split(tokens)))
+    logps, entropy = (jnp.moveaxis(a, 0, 2).reshape(B, G, T) for a in chunks)
+  return jnp.where(mask_BGT, logps, 0), jnp.where(mask_BGT, entropy, 0)
+
+
+def tree_logps(params, cfg: ModelConfig, prompts: Prompts, tokens_BGT, mask_BGT, temperature, chunk: int = 0):
+  """Log-probabilities and entropies `[B, G, T]` of G completions per prompt, the prompt computed once."""
+  hidden = branches(params, cfg, prompts, tokens_BGT, mask_BGT)
+  return hidden_logps(hidden, head(params), tokens_BGT, mask_BGT, temperature, chunk)

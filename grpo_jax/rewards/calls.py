@@ -1,0 +1,35 @@
+"""What travels to a rule and back: a call, with what is known of its completion, and its outcome."""
+
+import dataclasses
+from collections.abc import Mapping
+
+from grpo_jax.data.example import Example
+
+
+@dataclasses.dataclass(frozen=True)
+class RuleContext:
+  """What a rule may know of a completion beside its text; lengths are in completion tokens."""
+
+  length: int
+  truncated: bool
+  max_length: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+  """One completion to be scored by the rule of this name (or dotted path)."""
+
+  rule: str
+  completion: str
+  example: Example
+  context: RuleContext
+  options: Mapping = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+  """A score, or why there is none: `failure` is "", "error" or "deadline", and `message` says more."""
+
+  score: float = 0.0
+  failure: str = ""
+  message: str = ""

@@ -1,0 +1,184 @@
+"""The front of the rewards: weighs components, counts what failed, and stops a run it can no longer trust."""
+
+import collections
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from grpo_jax.data.example import Example
+from grpo_jax.rewards import rules
+from grpo_jax.rewards.calls import Call, Outcome, RuleContext
+from grpo_jax.rewards.components import Component, make_component
+from grpo_jax.rewards.self_test import RewardError, run_self_test
+from grpo_jax.rewards.workers import WorkerPool
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+  """One item without a score; `kind` is "error" or "deadline", `text` the completion's start, as a repr."""
+
+  component: str
+  rule: str
+  kind: str
+  message: str
+  text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+  """Rewards of B × G completions; a failed item has score 0 in its component.
+
+  `rewards_BG` is the weighted sum, `components` holds the unweighted scores [B, G] by name, both float32.
+  """
+
+  rewards_BG: np.ndarray
+  components: dict[str, np.ndarray]
+  errors: int
+  deadlines: int
+  failures: list[Failure]
+
+  def metrics(self) -> dict[str, tuple[float, int]]:
+    """(sum, count) of the total and of each component; (failed, scored) items for errors and deadlines."""
+    scores = {"total": self.rewards_BG} | self.components
+    metrics = {f"reward/{name}": (float(score.sum()), score.size) for name, score in scores.items()}
+    items = self.rewards_BG.size * len(self.components)
+    return metrics | {"reward/errors": (self.errors, items), "reward/deadlines": (self.deadlines, items)}
+
+
+def _check_settings(components, workers, deadline_seconds, max_error_rate, worker_memory_gib) -> None:
+  constraints = {
+    "components": (components, len(components) > 0, "name at least one component; add one"),
+    "workers": (workers, workers >= 1, "be at least 1; raise it"),
+    "deadline_seconds": (deadline_seconds, deadline_seconds > 0, "be positive; raise it"),
+    "max_error_rate": (max_error_rate, 0 <= max_error_rate <= 1, "lie in [0, 1]; change it"),
+    "worker_memory_gib": (worker_memory_gib, worker_memory_gib >= 0, "be positive, or 0 for no limit"),
+  }
+  for key, (value, holds, constraint) in constraints.items():
+    if not holds:
+      raise ValueError(f"rewards.{key}={value!r} must {constraint}.")
+
+
+class Rewards:
+  """A weighted sum of rules; a context manager, since rules may run in worker processes.
+
+  Args:
+    components: {name: {"rule": …, "weight": 1.0, "options": {…}}}; rules.py lists the rules.
+    workers: worker processes, started with the first call that needs them.
+    deadline_seconds: after which a worker is killed and its item counted as failed.
+    max_error_rate: share of a component's items that may fail; see __call__.
+    worker_memory_gib: address space of one worker; 0 for no limit.
+
+  Raises:
+    ValueError: an argument or a component is invalid; the sentence names the key.
+  """
+
+  def __init__(
+    self,
+    components: Mapping[str, Mapping],
+    *,
+    workers: int,
+    deadline_seconds: float,
+    max_error_rate: float,
+    worker_memory_gib: float = 4.0,
+  ):
+    _check_settings(components, workers, deadline_seconds, max_error_rate, worker_memory_gib)
+    self._components = [make_component(name, spec) for name, spec in components.items()]
+    self._max_error_rate = max_error_rate
+    self._failed, self._scored = collections.Counter(), collections.Counter()  # by component, over all calls
+    self._pool = WorkerPool(
+      workers,
+      sorted({component.rule_name for component in self._components if component.rule.isolated}),
+      deadline_seconds=deadline_seconds,
+      memory_gib=worker_memory_gib,
+    )
+
+  def __enter__(self) -> "Rewards":
+    return self
+
+  def __exit__(self, *exception) -> None:
+    self.close()
+
+  def close(self) -> None:
+    """Ends the worker processes."""
+    self._pool.close()
+
+  def __call__(
+    self,
+    completions: Sequence[Sequence[str]],
+    examples: Sequence[Example],
+    lengths_BG: np.ndarray,
+    truncated_BG: np.ndarray,
+    max_length: int,
+  ) -> Scores:
+    """Scores G completions of each of B examples; lengths and `max_length` are in completion tokens.
+
+    Raises:
+      RewardError: more than `max_error_rate` of a component's items failed, over all calls or in this one,
+        where a single failure does not count.
+      RuntimeError: a worker could not start.
+    """
+    B, G = lengths_BG.shape
+    assert truncated_BG.shape == (B, G), truncated_BG.shape
+    assert len(completions) == len(examples) == B and all(len(group) == G for group in completions)
+    items = [
+      (
+        completions[b][g],
+        examples[b],
+        RuleContext(int(lengths_BG[b, g]), bool(truncated_BG[b, g]), max_length),
+      )
+      for b, g in np.ndindex(B, G)
+    ]
+    rewards_BG, scores, failures = np.zeros((B, G), np.float32), {}, []
+    for component in self._components:
+      calls = [component.call(*item) for item in items]
+      outcomes = self._evaluate(component, calls)
+      failures += self._failures(component, calls, outcomes)
+      score_BG = np.array([outcome.score for outcome in outcomes], np.float32).reshape(B, G)
+      scores[component.name] = score_BG
+      rewards_BG += np.float32(component.weight) * score_BG
+    kinds = collections.Counter(failure.kind for failure in failures)
+    return Scores(rewards_BG, scores, kinds["error"], kinds["deadline"], failures)
+
+  def self_test(
+    self, examples: Sequence[Example], *, n: int = 64, solutions: bool = True
+  ) -> dict[str, float]:
+    """Checks on the first n examples that components which judge answers score gold ones 1 and wrong ones 0.
+
+    A gold answer is tried as the rule expects it written (behind the option `after`, in a box, …) and as the
+    example's solution. Pass `solutions=False` where these are demonstrations that may end in a wrong answer.
+
+    Returns:
+      {"gold": share of gold texts accepted, "wrong": share of wrong answers accepted, "n": examples tried};
+      all 0 where no component judges answers.
+
+    Raises:
+      RewardError: a component misjudges an example.
+    """
+    return run_self_test(self._components, examples[:n], self._evaluate, solutions)
+
+  def _evaluate(self, component: Component, calls: list[Call]) -> list[Outcome]:
+    return self._pool.run(calls) if component.rule.isolated else [rules.evaluate(call) for call in calls]
+
+  def _failures(self, component: Component, calls: list[Call], outcomes: list[Outcome]) -> list[Failure]:
+    """Records what failed and raises RewardError where it is too much."""
+    failures = [
+      Failure(
+        component.name, component.rule_name, outcome.failure, outcome.message, repr(call.completion[:200])
+      )
+      for call, outcome in zip(calls, outcomes, strict=True)
+      if outcome.failure
+    ]
+    self._failed[component.name] += len(failures)
+    self._scored[component.name] += len(calls)
+    failed, scored = self._failed[component.name], self._scored[component.name]
+    # One unlucky completion in a small batch must not end a long run.
+    now = len(failures) > max(1, self._max_error_rate * len(calls))
+    if failures and (now or failed > self._max_error_rate * scored):
+      raise RewardError(
+        f"Component {component.name!r} (rule {component.rule_name}) failed on {len(failures)} of {len(calls)}"
+        f" items in this call and {failed} of {scored} ({failed / scored:.1%}) overall, above"
+        f" rewards.max_error_rate={self._max_error_rate}; the last failure was: {failures[-1].kind}"
+        f" ({failures[-1].message}) on {failures[-1].text}; fix the rule or its options, or raise the rate."
+      )
+    return failures

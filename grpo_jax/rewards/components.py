@@ -1,0 +1,66 @@
+"""Weighted components: a rule under a name of the user's, with its options, checked before anything runs."""
+
+import dataclasses
+import inspect
+import math
+import numbers
+from collections.abc import Mapping
+
+from grpo_jax.data.example import Example
+from grpo_jax.rewards import rules
+from grpo_jax.rewards.calls import Call, RuleContext
+
+_METRICS = ("total", "errors", "deadlines")  # stand beside the components' names in the log
+
+
+@dataclasses.dataclass(frozen=True)
+class Component:
+  """One term of the reward."""
+
+  name: str
+  rule_name: str
+  rule: rules.Rule
+  weight: float
+  options: dict
+
+  def call(self, completion: str, example: Example, context: RuleContext) -> Call:
+    return Call(self.rule_name, completion, example, context, self.options)
+
+
+def make_component(name: str, spec: Mapping) -> Component:
+  """The component of an entry {"rule": …, "weight": 1.0, "options": {}} of `rewards.components`.
+
+  Raises:
+    ValueError: the entry is invalid; the sentence names the key, the value, the rule and the fix.
+  """
+  key = f"rewards.components.{name}"
+  if name in _METRICS:
+    raise ValueError(f"{key} is also the name of a metric; give the component another name.")
+  if unknown := sorted(set(spec) - {"rule", "weight", "options"}):
+    raise ValueError(f"{key}.{unknown[0]} is unknown; a component has rule, weight and options: remove it.")
+  try:
+    rule = rules.find_rule(spec.get("rule"))
+  except ValueError as error:
+    raise ValueError(f"{key}.rule={spec.get('rule')!r} {error}.") from error
+  weight = spec.get("weight", 1.0)
+  if isinstance(weight, bool) or not isinstance(weight, numbers.Real) or not math.isfinite(weight):
+    raise ValueError(f"{key}.weight={weight!r} must be a finite number; set one, such as 1.0.")
+  component = Component(name, spec["rule"], rule, float(weight), dict(spec.get("options") or {}))
+  _check_options(f"{key}.options", component)
+  return component
+
+
+def _check_options(key: str, component: Component) -> None:
+  parameters = list(inspect.signature(component.rule.score).parameters.values())[3:]
+  known = {p.name: p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+  takes = f"the rule {component.rule_name} takes {', '.join(known) or 'no options'}"
+  for option, value in component.options.items():
+    if option not in known and not any(p.kind == p.VAR_KEYWORD for p in parameters):
+      raise ValueError(f"{key}.{option}={value!r} is unknown; {takes}: remove or rename it.")
+  for option, parameter in known.items():
+    if parameter.default is parameter.empty and option not in component.options:
+      raise ValueError(f"{key}.{option} is missing; {takes}: set it.")
+  if not component.rule.isolated:  # a dry run finds the values that the rule refuses
+    outcome = rules.evaluate(component.call("", Example("", "0"), RuleContext(0, False, 2**31)))
+    if outcome.failure:
+      raise ValueError(f"{key}={component.options!r} fail in rule {component.rule_name}: {outcome.message}")

@@ -1,0 +1,193 @@
+"""Rules, plain functions rule(completion, example, context, **options) -> float, and a table of their names.
+
+A rule of your own needs no entry here: name it by its dotted path, "package.module:function". It then runs in
+a worker process. Set `function.judges_answer = True` to have it self-tested on the gold answers.
+"""
+
+import dataclasses
+import decimal
+import importlib
+import math
+import re
+from collections.abc import Callable, Mapping
+
+from grpo_jax.data.example import Example
+from grpo_jax.rewards import math_answers
+from grpo_jax.rewards.calls import Call, Outcome, RuleContext
+
+# A minus counts as a sign unless it follows an operand: "5-3" ends in 3, "= -3" in -3.
+_NUMBER = re.compile(
+  r"(?P<sign>(?<![\w.)\]])[-+])?\$?"
+  r"(?P<digits>(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
+  r"(?P<exponent>[eE][+-]?[0-9]+)?"
+)
+
+
+def _cut(text: str, after: str | None, until: str | None) -> str | None:
+  """The text after the last `after` and before the next `until`; None where `after` is missing."""
+  if after:
+    _, marker, text = text.rpartition(after)
+    if not marker:
+      return None
+  return text.partition(until)[0] if until else text
+
+
+def parse_number(text: str, pick: str = "last") -> decimal.Decimal | None:
+  """The last (or first) integer or decimal of a text, exactly; None where there is none.
+
+  Reads `-$1,234.50.` as -1234.5 and 2e3 as 2000. Linear in the text's length, whatever the number's size: a
+  Decimal is never expanded. Fractions are not numbers here: 3/4 ends in 4 (use the rule `math`).
+
+  Raises:
+    ValueError: `pick` is neither "last" nor "first".
+  """
+  if pick not in ("last", "first"):
+    raise ValueError(f"pick={pick!r} must be 'last' or 'first'.")
+  found = None
+  for match in _NUMBER.finditer(text.replace(math_answers.UNICODE_MINUS, "-")):
+    found = match
+    if pick == "first":
+      break
+  if found is None:
+    return None
+  try:
+    return decimal.Decimal("".join(part or "" for part in found.groups()).replace(",", ""))
+  except decimal.InvalidOperation:  # an exponent beyond 10^18
+    return None
+
+
+def exact(
+  completion: str, example: Example, context: RuleContext, after: str | None = None, until: str | None = None
+) -> float:
+  """1 where the completion is the answer, surrounding blanks aside; see `numeric` for `after` and `until`."""
+  text = _cut(completion, after, until)
+  return float(text is not None and text.strip() == example.answer.strip())
+
+
+def numeric(
+  completion: str,
+  example: Example,
+  context: RuleContext,
+  after: str | None = None,
+  until: str | None = None,
+  pick: str = "last",
+) -> float:
+  """1 where the completion's last (or first) number equals the answer's number exactly; see `parse_number`.
+
+  With `after`, only the text behind its last occurrence counts, and a completion without it scores 0; with
+  `until`, only the text before its next occurrence.
+
+  Raises:
+    ValueError: the answer holds no number.
+  """
+  gold = parse_number(example.answer)
+  if gold is None:
+    raise ValueError(f"the answer {example.answer[:80]!r} holds no number; use the rule exact or math.")
+  text = _cut(completion, after, until)
+  return float(text is not None and parse_number(text, pick) == gold)
+
+
+def format(
+  completion: str,
+  example: Example,
+  context: RuleContext,
+  open_tag: str = "<think>",
+  close_tag: str = "</think>",
+  opened: bool = False,
+) -> float:
+  """1 where the completion is exactly one thinking block and then a non-empty answer (the format reward of
+  DeepSeek-R1, arXiv:2501.12948, section 2.2.2).
+
+  `opened` is for prompts that already end with the opening tag, which the completion then must not repeat.
+  """
+  text = open_tag + completion if opened else completion.lstrip()
+  one_block = text.startswith(open_tag) and text.count(open_tag) == 1 == text.count(close_tag)
+  return float(one_block and bool(text.partition(close_tag)[2].strip()))
+
+
+def length(completion: str, example: Example, context: RuleContext, target: int) -> float:
+  """1 up to `target` tokens, then linearly down to 0 at the context's max_length:
+  clip((max_length - length) / (max_length - target), 0, 1).
+
+  Raises:
+    ValueError: `target` is not below max_length.
+  """
+  if target >= context.max_length:
+    raise ValueError(f"target={target} must be below max_length={context.max_length} tokens.")
+  return min(1.0, max(0.0, (context.max_length - context.length) / (context.max_length - target)))
+
+
+def soft_overlong(
+  completion: str, example: Example, context: RuleContext, cache: int, max_length: int | None = None
+) -> float:
+  """DAPO's soft overlong punishment (arXiv:2503.14476, equation 13): 0 up to max_length - cache tokens, then
+  (max_length - cache - length) / cache, down to -1 at max_length and beyond.
+
+  Raises:
+    ValueError: `cache` is not in (0, max_length].
+  """
+  max_length = context.max_length if max_length is None else max_length
+  if not 0 < cache <= max_length:
+    raise ValueError(f"cache={cache} must lie in (0, max_length={max_length}] tokens.")
+  return max(-1.0, min(0.0, (max_length - cache - context.length) / cache))
+
+
+def write_plain(answer: str, options: Mapping) -> str:
+  """A completion that gives this answer, as the options `after` and `until` want it."""
+  return (options.get("after") or "") + answer + (options.get("until") or "")
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+  """A rule's function and how to run it; `write` and `judges_answer` serve the self-test."""
+
+  score: Callable[..., float]
+  judges_answer: bool = False  # the gold answer must score 1 and any other 0
+  isolated: bool = False  # run in a worker process, under the deadline
+  write: Callable[[str, Mapping], str] = write_plain  # (answer, options) -> a completion giving that answer
+  prepare: Callable[[], None] = lambda: None  # once in each worker, before the first deadline starts
+
+
+RULES = {
+  "exact": Rule(exact, judges_answer=True),
+  "numeric": Rule(numeric, judges_answer=True),
+  "math": Rule(
+    math_answers.math,
+    judges_answer=True,
+    isolated=True,
+    write=math_answers.write,
+    prepare=math_answers.prepare,
+  ),
+  "format": Rule(format),
+  "length": Rule(length),
+  "soft_overlong": Rule(soft_overlong),
+}
+
+
+def find_rule(name: str) -> Rule:
+  """The rule of a name in RULES, or the function at a dotted path "package.module:function".
+
+  Raises:
+    ValueError: there is no such rule, or its module cannot be imported.
+  """
+  if name in RULES:
+    return RULES[name]
+  module, colon, function = str(name).partition(":")
+  if not colon:
+    raise ValueError(f"is none of {', '.join(RULES)}; use one of these or a path package.module:function")
+  try:
+    score = getattr(importlib.import_module(module), function)
+  except Exception as error:
+    raise ValueError(f"cannot be imported ({type(error).__name__}: {error}); fix the path") from error
+  return Rule(score, judges_answer=getattr(score, "judges_answer", False), isolated=True)
+
+
+def evaluate(call: Call) -> Outcome:
+  """Runs a rule here and now. What it throws, or a score that is not finite, becomes an error."""
+  try:
+    score = float(find_rule(call.rule).score(call.completion, call.example, call.context, **call.options))
+    if not math.isfinite(score):
+      raise ValueError(f"the rule returned {score}")
+    return Outcome(score)
+  except Exception as error:
+    return Outcome(failure="error", message=f"{type(error).__name__}: {error}"[:500])

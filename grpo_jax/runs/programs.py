@@ -1,0 +1,55 @@
+"""Every program of a run, compiled at warm-up for its shapes; later calls can only run what is here."""
+
+import time
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from grpo_jax.distributed.mesh import batch_shardings
+
+
+def shaped(mesh: Mesh, tree):
+  """Shapes of a batch (arrays or ShapeDtypeStructs) with its rows split over the mesh."""
+  shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(np.shape(a), a.dtype), tree)
+  return jax.tree.map(
+    lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), shapes, batch_shardings(mesh, shapes)
+  )
+
+
+def like(tree):
+  """Shapes, dtypes and shardings of arrays."""
+  return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), tree)
+
+
+class Programs:
+  """A table of compiled programs by name and bucket. `compile_seconds` is what they took."""
+
+  def __init__(self, mesh: Mesh):
+    self.mesh, self.compile_seconds, self._table = mesh, 0.0, {}
+
+  def add(self, key, function, *args, donate: tuple[int, ...] = (), keep_state: bool = False):
+    """Compiles `function` for the shapes of `args`; `keep_state` gives its first result the layout of `args[0]`.
+
+    Results are split by rows, and returned as shapes so that the next program can be compiled on them.
+    """
+    start = time.perf_counter()
+    out = jax.eval_shape(function, *args)
+    replicated = NamedSharding(self.mesh, PartitionSpec())
+    if keep_state:
+      kept = jax.tree.map(lambda a: a.sharding, args[0])
+      rest = jax.tree.map(lambda _: replicated, out[1]) if isinstance(out, tuple) else None
+      shardings = (kept, rest) if isinstance(out, tuple) else kept
+    else:
+      shardings = batch_shardings(self.mesh, out)
+    jitted = jax.jit(function, donate_argnums=donate, out_shardings=shardings)
+    self._table[key] = jitted.lower(*args).compile()
+    self.compile_seconds += time.perf_counter() - start
+    return jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), out, shardings)
+
+  def __call__(self, key, *args):
+    return self._table[key](*args)
+
+  def compiled(self, key):
+    """The executable, for its memory analysis."""
+    return self._table[key]

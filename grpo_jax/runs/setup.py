@@ -1,0 +1,100 @@
+"""What every run needs: mesh, model, tokenizer, data; and the order in which parameters are found."""
+
+import dataclasses
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from grpo_jax.data.order import Stream
+from grpo_jax.data.sources import make_source
+from grpo_jax.distributed.mesh import make_mesh, state_shardings
+from grpo_jax.models.config import ModelConfig, param_shapes
+from grpo_jax.models.init import init_params
+from grpo_jax.models.load import load_any, resolve_model_path
+from grpo_jax.runs.prompts import Heldout
+from grpo_jax.runs.validate import validate, validate_devices
+from grpo_jax.text.tokenizer import Tokenizer, character_tokenizer, load_tokenizer, wrap_tokenizer
+from grpo_jax.training.state import new_state
+
+UNROLL_LAYERS = 8  # on CPU, models up to this deep run faster with their layer loop unrolled
+
+
+@dataclass(frozen=True)
+class Setup:
+  """The fixed parts of a run. `weights` are host arrays of a pretrained model, None from scratch."""
+
+  config: ConfigDict
+  mesh: Mesh
+  cfg: ModelConfig
+  tokenizer: Tokenizer
+  train: Stream
+  heldout: Heldout | None
+  weights: dict | None
+
+
+def make_setup(config: ConfigDict) -> Setup:
+  """Checks the config, then builds data, tokenizer and mesh and reads the weights; compiles nothing."""
+  validate(config)
+  mesh = make_mesh(**config.mesh.to_dict())
+  validate_devices(config, mesh.shape["data"] * mesh.shape["fsdp"])
+  loaded, weights, own = load_any(config.model.path) if config.model.path else (None, None, None)
+  tokenizer = _tokenizer(config, own)
+  cfg = _model_config(config, loaded, tokenizer)
+  state_shardings(mesh, _abstract_params(cfg))  # names an indivisible parameter now
+  data = config.data.to_dict()
+  train = Stream(make_source(data, "train"), config.data_seed)
+  heldout = None
+  if config.task != "sft":
+    examples = Stream(make_source(data, "heldout"), seed=0)
+    heldout = Heldout.draw(examples, tokenizer, max(config.prompt_buckets), config.evaluate.problems)
+  return Setup(config, mesh, cfg, tokenizer, train, heldout, weights)
+
+
+def _tokenizer(config, own) -> Tokenizer:
+  """The tokenizer named, else the model's own, else characters."""
+  t = config.tokenizer
+  options = {"stop": tuple(t.stop), "add_bos": t.add_bos}
+  if t.path or (config.model.path and resolve_model_path(config.model.path).is_dir()):
+    return load_tokenizer(t.path or config.model.path, **options)
+  if own is not None:
+    return wrap_tokenizer(own, **options)
+  return character_tokenizer(t.alphabet, add_bos=t.add_bos)
+
+
+def _model_config(config, loaded, tokenizer) -> ModelConfig:
+  m = config.model
+  if loaded is None:
+    sizes = {k: m[k] for k in ("num_layers", "width", "ffn_width", "num_heads", "num_kv_heads", "head_width",
+                               "qk_norm", "attention_bias")}
+    longest = max(config.prompt_buckets) + max(config.completion_buckets)
+    loaded = ModelConfig(vocab_size=tokenizer.vocab_size, max_positions=longest, **sizes)
+  if tokenizer.vocab_size > loaded.vocab_size:
+    raise ValueError(
+      f"tokenizer.path={config.tokenizer.path!r} has {tokenizer.vocab_size} tokens but the model of "
+      f"model.path={m.path!r} only {loaded.vocab_size} embeddings; use the tokenizer that belongs to the model."
+    )
+  scan = m.scan_layers
+  if scan is None:
+    scan = not (jax.default_backend() == "cpu" and loaded.num_layers <= UNROLL_LAYERS)
+  return dataclasses.replace(loaded, compute_dtype=m.compute_dtype, remat=m.remat, scan_layers=scan)
+
+
+def _abstract_params(cfg):
+  return jax.tree.map(
+    lambda shape: jax.ShapeDtypeStruct(shape, "float32"), param_shapes(cfg), is_leaf=lambda x: isinstance(x, tuple)
+  )
+
+
+def fresh_state(setup: Setup, *, reference: bool, params=None):
+  """A new state, born sharded: parameters given, else pretrained, else from the seed."""
+  mesh, seed = setup.mesh, setup.config.seed
+  make = partial(new_state, reference=reference)
+  params = setup.weights if params is None else params
+  if params is None:
+    function, args = (lambda seed: make(init_params(setup.cfg, seed), seed)), (seed,)
+  else:
+    function, args = make, (jax.device_put(params, state_shardings(mesh, params)), seed)
+  return jax.jit(function, out_shardings=state_shardings(mesh, jax.eval_shape(function, *args)))(*args)

@@ -1,0 +1,112 @@
+"""The clerk of one stage of a run: resume, log lines, checkpoints, and the record of its environment."""
+
+import json
+import os
+import pathlib
+import time
+import warnings
+
+import jax
+import jaxlib
+from ml_collections import ConfigDict
+
+from grpo_jax.checkpoint import Checkpoints
+from grpo_jax.config.identity import identity_items
+from grpo_jax.metrics import MetricsLog
+
+
+def environment() -> dict:
+  """What bit-for-bit resume depends on besides the config."""
+  device = jax.devices()[0]
+  return {
+    "jax": jax.__version__, "jaxlib": jaxlib.__version__, "device": device.device_kind, "devices": jax.device_count(),
+    "cores": os.cpu_count(), "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
+  }
+
+
+def claim(workdir: pathlib.Path, config: ConfigDict) -> None:
+  """Makes the workdir this config's, or raises ValueError naming the keys in which another config has it."""
+  workdir.mkdir(parents=True, exist_ok=True)
+  path, mine = workdir / "config.json", identity_items(config)
+  if path.exists():
+    theirs = json.loads(path.read_text())["identity"]
+    mine_json = json.loads(json.dumps(mine))
+    changed = sorted(k for k in theirs.keys() | mine_json.keys() if theirs.get(k) != mine_json.get(k))
+    if changed:
+      key = changed[0]
+      raise ValueError(
+        f"workdir {workdir} holds a run with {key}={theirs.get(key)!r}, this one has {key}={mine_json.get(key)!r}"
+        f" ({len(changed)} keys differ); give another --workdir or delete that one."
+      )
+  _write(path, {"identity": mine, "config": config.to_dict()})
+  path = workdir / "environment.json"
+  if path.exists():
+    before = json.loads(path.read_text())
+    changed = {k: (before.get(k), v) for k, v in environment().items() if before.get(k) != v}
+    if changed:
+      warnings.warn(f"environment changed since this run began, results may differ in the last bits: {changed}", stacklevel=2)
+  _write(path, environment())
+
+
+def _write(path: pathlib.Path, data) -> None:
+  temporary = path.with_suffix(".tmp")
+  temporary.write_text(json.dumps(data, indent=1, sort_keys=True, default=str))
+  os.replace(temporary, path)
+
+
+class Stage:
+  """One stage (sft or rl) in `workdir/name`: where it starts, what it logs, when it saves."""
+
+  def __init__(self, workdir, config: ConfigDict, *, total: int, name: str):
+    self.name, self.total, self.every, self.log_every = name, total, config.checkpoint.every, config.log.every
+    self.directory = pathlib.Path(workdir) / name
+    self.directory.mkdir(parents=True, exist_ok=True)
+    self.checkpoints = Checkpoints(self.directory / "checkpoints", keep=config.checkpoint.keep)
+    self.start = self.checkpoints.latest() or 0
+    self._metrics = MetricsLog(
+      self.directory, tensorboard=config.log.tensorboard, wandb_project=config.log.wandb_project, config=config.to_dict()
+    )
+    self._clock = None
+
+  @property
+  def done(self) -> bool:
+    """Whether the newest checkpoint is the last one."""
+    return self.start >= self.total
+
+  def warm_up(self, state) -> None:
+    """Compiles what saving needs."""
+    if not self.done:
+      self.checkpoints.warm_up(state)
+
+  def resume(self, state):
+    """The newest checkpoint's state, or the given one; later log lines are dropped. Order: own checkpoint, else fresh."""
+    if self.start:
+      state = self.checkpoints.restore(state)
+      print(f"{self.name}: resumed at {self.start} of {self.total} from {self.directory}", flush=True)
+    if not self.done:
+      self._metrics.resume(self.start if self.start else -1)
+    self._clock = (time.perf_counter(), self.start)
+    return state
+
+  def log(self, step: int, kind: str, values: dict, line: str) -> None:
+    """One line of metrics.jsonl and one of the terminal, every `log.every` steps and at the last."""
+    if kind == "train" and step % self.log_every and step != self.total:
+      return
+    self._metrics.write(step, kind, values)
+    started, first = self._clock
+    left = (time.perf_counter() - started) / max(step - first, 1) * (self.total - step)
+    eta = f"  eta {int(left) // 60}:{int(left) % 60:02d}" if kind == "train" else ""
+    print(f"{self.name} {step}/{self.total}  {line}{eta}", flush=True)
+
+  def maybe_save(self, step: int, state, greedy: float | None = None) -> None:
+    """Saves every `checkpoint.every` steps and at the last, after the log lines up to here are on disk."""
+    if step == self.total or (self.every and step % self.every == 0):
+      self._metrics.sync()
+      self.checkpoints.save(step, state, greedy)
+
+  def finish(self, notes: dict) -> None:
+    """Waits for the last save and closes the files."""
+    self.checkpoints.close()
+    if not self.done:
+      self._metrics.close()
+      _write(self.directory / "notes.json", notes)

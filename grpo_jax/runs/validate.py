@@ -1,0 +1,102 @@
+"""Cross-field rules of a config, checked before anything compiles; and the specs that a config stands for."""
+
+from ml_collections import ConfigDict
+
+from grpo_jax.algorithms.spec import AlgorithmSpec, make_spec
+from grpo_jax.training.optimizer import SCHEDULES, OptimizerSpec
+
+TASKS = ("sft", "rl", "sft_then_rl")
+
+
+def _need(ok: bool, key: str, value, rule: str):
+  if not ok:
+    raise ValueError(f"{key}={value!r} {rule}.")
+
+
+def algorithm_spec(config: ConfigDict) -> AlgorithmSpec:
+  """The row that `config.algorithm` names, with its replaced cells."""
+  cells = {k: v for k, v in config.algorithm.items() if k != "preset" and v is not None}
+  spec = make_spec(config.algorithm.preset, **cells)
+  if config.algorithm.reduction_divisor is None:
+    spec = spec.replace(reduction_divisor=float(max(config.completion_buckets)))
+  return spec
+
+
+def optimizer_spec(section: ConfigDict, total_steps: int) -> OptimizerSpec:
+  """The optimizer numbers of `config.optimizer` or `config.sft_optimizer`."""
+  return OptimizerSpec(total_steps=total_steps, **section.to_dict())
+
+
+def updates_per_iteration(config: ConfigDict) -> int:
+  """Optimizer updates that one rollout gives."""
+  minibatch = config.train.minibatch_prompts or config.train.prompts
+  return config.train.update_epochs * (config.train.prompts // minibatch)
+
+
+def validate(config: ConfigDict) -> None:
+  """Raises ValueError with one sentence naming the key, the value, the rule and the fix."""
+  _need(config.task in TASKS, "task", config.task, f"is unknown; choose one of {TASKS}")
+  for key in ("prompt_buckets", "completion_buckets"):
+    sizes = config[key]
+    good = 1 <= len(sizes) <= 2 and all(isinstance(n, int) and n > 0 for n in sizes) and list(sizes) == sorted(set(sizes))
+    _need(good, key, sizes, "must be one or two increasing positive lengths; give such a tuple")
+  _need(min(config.prompt_buckets) >= 2, "prompt_buckets", config.prompt_buckets, "must be at least 2 tokens")
+  _optimizers(config)
+  if config.task != "rl":
+    _need(config.sft.steps > 0, "sft.steps", config.sft.steps, f"must be positive for task={config.task!r}; set it")
+    _divides(config, "sft.micro_batch", config.sft.micro_batch, "sft.batch", config.sft.batch)
+  if config.task != "sft":
+    _rl(config)
+
+
+def _optimizers(config):
+  for name in ("optimizer", "sft_optimizer"):
+    section = config[name]
+    _need(section.schedule in SCHEDULES, f"{name}.schedule", section.schedule, f"is unknown; choose one of {SCHEDULES}")
+    _need(section.learning_rate >= 0, f"{name}.learning_rate", section.learning_rate, "must not be negative")
+    _need(section.clip_norm > 0, f"{name}.clip_norm", section.clip_norm, "must be positive; use 1e9 for no clipping")
+
+
+def _divides(config, key, part, whole_key, whole):
+  _need(part >= 0 and (not part or whole % part == 0), key, part, f"must divide {whole_key}={whole} (0 is all of it)")
+
+
+def _rl(config):
+  spec = algorithm_spec(config)
+  G, B = config.sampling.group_size, config.train.prompts
+  _need(G >= 1, "sampling.group_size", G, "must be at least 1")
+  _need(G >= 2 or spec.advantage not in ("group_normalized", "centered"), "sampling.group_size", G,
+        f"must be at least 2 for algorithm.advantage={spec.advantage!r}, which compares members of a group")
+  _need(config.sampling.temperature > 0, "sampling.temperature", config.sampling.temperature,
+        "must be positive; greedy sampling is for evaluation only")
+  for key, low in (("iterations", 1), ("prompts", 1), ("update_epochs", 1), ("refresh_reference_every", 0)):
+    _need(config.train[key] >= low, f"train.{key}", config.train[key], f"must be at least {low}")
+  _divides(config, "train.minibatch_prompts", config.train.minibatch_prompts, "train.prompts", B)
+  minibatch = config.train.minibatch_prompts or B
+  _divides(config, "train.micro_prompts", config.train.micro_prompts, "the minibatch of prompts", minibatch)
+  _divides(config, "train.micro_members", config.train.micro_members, "sampling.group_size", G)
+  for T in config.completion_buckets:
+    _divides(config, "train.logit_chunk", config.train.logit_chunk, "each of completion_buckets", T)
+  _need(len(config.rewards.components) > 0, "rewards.components", {}, "is empty; add one, e.g. {'correct': {'rule': 'numeric', 'weight': 1.0}}")
+  e = config.evaluate
+  _need(e.component in config.rewards.components, "evaluate.component", e.component,
+        f"is no reward component; choose one of {sorted(config.rewards.components)}")
+  for key in ("problems", "batch"):
+    _need(e[key] >= 1, f"evaluate.{key}", e[key], "must be at least 1")
+  _need(e.samples >= 0, "evaluate.samples", e.samples, "must not be negative")
+  _need(e.temperature > 0, "evaluate.temperature", e.temperature, "must be positive; the greedy pass is always made")
+  _need(0 < e.top_p <= 1, "evaluate.top_p", e.top_p, "must be in (0, 1]")
+  _need(0 <= e.min_p < 1, "evaluate.min_p", e.min_p, "must be in [0, 1)")
+  _need(e.top_k >= 0, "evaluate.top_k", e.top_k, "must not be negative")
+
+
+def validate_devices(config: ConfigDict, rows: int) -> None:
+  """Batches must split over the `data` and `fsdp` devices. `rows`: their product."""
+  micro = config.train.micro_prompts or config.train.minibatch_prompts or config.train.prompts
+  keys = []
+  if config.task != "rl":
+    keys.append(("sft.batch", config.sft.micro_batch or config.sft.batch))
+  if config.task != "sft":
+    keys += [("train.prompts", config.train.prompts), ("train.micro_prompts", micro), ("evaluate.batch", config.evaluate.batch)]
+  for key, value in keys:
+    _need(value % rows == 0, key, value, f"must be a multiple of the {rows} devices of mesh.data × mesh.fsdp")

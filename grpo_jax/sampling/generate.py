@@ -1,0 +1,74 @@
+"""Prompts to rollouts: prefill once per prompt, then one jitted loop that stops when every branch has stopped."""
+
+import jax
+import jax.numpy as jnp
+
+from grpo_jax.models.attention import KV
+from grpo_jax.models.config import ModelConfig
+from grpo_jax.models.decoder import decoder, head, prefill, split_layers
+from grpo_jax.sampling.draw import argmax, filtered, sample, token_uniforms
+from grpo_jax.types import Prompts, Rollout, SampleRequest
+
+
+def _empty_cache(cfg: ModelConfig, start_B, G: int, T: int) -> KV:
+  B = start_B.shape[0]
+  positions = jnp.broadcast_to(start_B[:, None, None] + jnp.arange(T)[None, None], (B, G, T))
+  shape = (B, cfg.num_kv_heads, G, T, cfg.head_width)
+
+  def zeros():
+    if cfg.scan_layers:
+      return jnp.zeros((cfg.num_layers, *shape), cfg.compute_dtype)
+    return [jnp.zeros(shape, cfg.compute_dtype) for _ in range(cfg.num_layers)]
+
+  return KV(zeros(), zeros(), positions, jnp.zeros((B, G, T), bool))
+
+
+def _written(cache: KV, new: KV, t) -> KV:
+  """The cache with this token's keys and values in slot t of every layer (in place under jit)."""
+  put = lambda old, one, axis: jax.lax.dynamic_update_slice_in_dim(old, one, t, axis)  # noqa: E731
+  keys, values = jax.tree.map(lambda o, n: put(o, n, o.ndim - 2), (cache.keys, cache.values), (new.keys, new.values))
+  return cache.replace(keys=keys, values=values, valid=put(cache.valid, new.valid, 2))
+
+
+def generate(params, cfg: ModelConfig, prompts: Prompts, seed, request: SampleRequest) -> Rollout:
+  """Samples G completions of at most T tokens for each prompt.
+
+  The prefix is computed once per prompt and never broadcast over G. A sample depends on (seed, stream, uid, g, t) and
+  the parameters, not on its place in the batch. Recorded log-probabilities are at `request.temperature`.
+
+  Args:
+    prompts: `[B, P]`; the last token of each row is its last prompt token (left padding).
+    seed: integer; `request`: group size, length, choices.
+  Returns:
+    Rollout with arrays `[B, G, T]`.
+  """
+  G, T = request.group_size, request.max_new_tokens
+  B = prompts.tokens_BP.shape[0]
+  prefix = prefill(params, cfg, prompts)
+  fast = {**params, "layers": split_layers(cfg, params["layers"])}
+  matrix = head(params).astype(cfg.compute_dtype)
+  start_B = jnp.sum(prompts.mask_BP, 1, dtype=jnp.int32) - 1
+  uniforms_BGT = token_uniforms(seed, request.stream, prompts.uids_B, G, T)
+  stop_ids = jnp.asarray(request.stop_ids or (-1,), jnp.int32)
+  truncating = request.top_k or request.top_p < 1 or request.min_p > 0
+
+  def step(carry):
+    t, current_BG, done_BG, cache, rollout = carry
+    positions = jnp.broadcast_to((start_B + t)[:, None, None], (B, G, 1))
+    hidden, new = decoder(fast, cfg, current_BG[..., None], positions, jnp.ones((B, G, 1), bool), (prefix, cache))
+    logits = (hidden.reshape(B * G, -1) @ matrix).astype(jnp.float32) / request.temperature
+    logits = filtered(logits, request) if truncating else logits
+    uniform = jax.lax.dynamic_index_in_dim(uniforms_BGT, t, 2, keepdims=False).reshape(-1)
+    token, logp = argmax(logits) if request.greedy else sample(logits, uniform)
+    token, logp = token.reshape(B, G), logp.reshape(B, G)
+    row = (jnp.where(done_BG, 0, token), ~done_BG, jnp.where(done_BG, 0, logp))
+    rollout = [jax.lax.dynamic_update_index_in_dim(a, x, t, 2) for a, x in zip(rollout, row, strict=True)]
+    stopped = jnp.any(token[..., None] == stop_ids[None, None], -1)
+    return t + 1, token, done_BG | stopped, _written(cache, new, t), rollout
+
+  current_BG = jnp.broadcast_to(prompts.tokens_BP[:, -1:], (B, G))
+  empty = [jnp.zeros((B, G, T), dtype) for dtype in (jnp.int32, bool, jnp.float32)]
+  carry = (jnp.int32(0), current_BG, jnp.zeros((B, G), bool), _empty_cache(cfg, start_B, G, T), empty)
+  carry = jax.lax.while_loop(lambda c: (c[0] < T) & ~jnp.all(c[2]), step, carry)
+  _, _, done_BG, _, (tokens, mask, logps) = carry
+  return Rollout(prompts, tokens, mask, logps, ~done_BG)

@@ -1,0 +1,48 @@
+"""The state of a run: everything the next iteration depends on, as one pytree."""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from grpo_jax.training.optimizer import adam_init
+
+Array = jax.Array
+
+
+@struct.dataclass
+class TrainState:
+  """`step` counts optimizer updates, `iteration` rollouts, `skipped` updates refused for non-finite gradients.
+
+  `ref_params` is None when no reference is needed; `data_state["position"]` is the next draw of the prompt stream.
+  """
+
+  step: Array
+  iteration: Array
+  skipped: Array
+  seed: Array
+  params: dict
+  opt_state: tuple
+  ref_params: dict | None
+  algorithm_state: dict
+  data_state: dict
+
+
+def new_state(params, seed, *, reference: bool) -> TrainState:
+  """A state at step 0; the reference starts as a copy of the policy."""
+  zero = jnp.zeros((), jnp.int32)
+  return TrainState(
+    step=zero, iteration=zero, skipped=zero, seed=jnp.asarray(seed, jnp.uint32), params=params,
+    opt_state=adam_init(params), ref_params=jax.tree.map(jnp.copy, params) if reference else None,
+    algorithm_state={}, data_state={"position": zero},
+  )
+
+
+def end_iteration(state: TrainState, position, refresh_every) -> TrainState:
+  """Moves to the next iteration: data position, and the reference, renewed every `refresh_every` (0: frozen)."""
+  iteration = state.iteration + 1
+  ref_params = state.ref_params
+  if ref_params is not None:
+    due = (refresh_every > 0) & (iteration % jnp.maximum(refresh_every, 1) == 0)
+    ref_params = jax.lax.cond(due, lambda p, r: p, lambda p, r: r, state.params, ref_params)
+  data_state = {**state.data_state, "position": jnp.asarray(position, jnp.int32)}
+  return state.replace(iteration=iteration, ref_params=ref_params, data_state=data_state)

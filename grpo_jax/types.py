@@ -1,0 +1,64 @@
+"""The arrays that travel between the parts, as frozen pytrees. Letters: see README, "Letters and words"."""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+Array = jax.Array
+
+
+def wide(a):
+  """In float32, or float64 where it is that already: statistics are never narrower."""
+  return a.astype(jnp.promote_types(a.dtype, jnp.float32))
+
+
+@struct.dataclass
+class Prompts:
+  """B prompts, left-padded to P tokens. `uids_B` are global draw numbers: they name the random keys of the samples."""
+
+  tokens_BP: Array
+  mask_BP: Array
+  uids_B: Array
+
+
+@struct.dataclass
+class SampleRequest:
+  """What a caller wants sampled. Choices are static (a new program each); `temperature` is a number."""
+
+  temperature: Array | float = 1.0
+  group_size: int = struct.field(pytree_node=False, default=1)
+  max_new_tokens: int = struct.field(pytree_node=False, default=16)
+  greedy: bool = struct.field(pytree_node=False, default=False)
+  stop_ids: tuple[int, ...] = struct.field(pytree_node=False, default=())
+  stream: int = struct.field(pytree_node=False, default=0)  # 0 training, 1 evaluation: separate random keys
+  top_k: int = struct.field(pytree_node=False, default=0)  # evaluation only; 0 is off
+  top_p: float = struct.field(pytree_node=False, default=1.0)  # evaluation only; 1 is off
+  min_p: float = struct.field(pytree_node=False, default=0.0)  # evaluation only; 0 is off
+
+
+@struct.dataclass
+class Rollout:
+  """G completions of T tokens for each of B prompts.
+
+  `mask_BGT` is true up to and including the first stop token; `behavior_logps_BGT` are the sampler's own
+  log-probabilities (0 where masked); `truncated_BG` marks completions that met no stop token in T tokens.
+  """
+
+  prompts: Prompts
+  tokens_BGT: Array
+  mask_BGT: Array
+  behavior_logps_BGT: Array
+  truncated_BG: Array
+
+
+@struct.dataclass
+class Experience:
+  """What a policy step learns from. `old_logps_BGT` is None when one update uses the rollout (old = current)."""
+
+  prompts: Prompts
+  tokens_BGT: Array
+  mask_BGT: Array
+  behavior_logps_BGT: Array
+  advantages_BG: Array
+  old_logps_BGT: Array | None = None
+  ref_logps_BGT: Array | None = None

@@ -1,0 +1,45 @@
+"""Eight fake CPU devices and a persistent compile cache, set before jax is imported; rank promotion is an error."""
+
+import os
+import pathlib
+
+CACHE = pathlib.Path(__file__).parents[1] / ".cache" / "xla-tests"
+DEVICES = "--xla_force_host_platform_device_count=8"
+if DEVICES not in os.environ.get("XLA_FLAGS", ""):
+  os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DEVICES}".strip()
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+pathlib.Path(os.environ["JAX_COMPILATION_CACHE_DIR"]).mkdir(parents=True, exist_ok=True)
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+import tiny  # noqa: E402
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def x64():
+  """64-bit types for the duration of a test."""
+  with jax.enable_x64(True):
+    yield
+
+
+@pytest.fixture(scope="session")
+def cfg():
+  """The default tiny model."""
+  return tiny.config()
+
+
+@pytest.fixture(scope="session")
+def params(cfg):
+  """Its parameters, float32, large enough that every one of them matters."""
+  return tiny.params(cfg)
+
+
+@pytest.fixture(scope="session")
+def prompts():
+  """Four ragged prompts."""
+  return tiny.prompts()

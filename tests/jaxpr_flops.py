@@ -1,0 +1,36 @@
+"""Floating-point operations of the matrix products of a traced program."""
+
+import math
+
+import jax
+
+
+def matmul_flops(function, *args) -> int:
+  """2 · M · N · K summed over every `dot_general` of `function(*args)`, loops unrolled by their trip counts."""
+  return _flops(jax.make_jaxpr(function)(*args).jaxpr)
+
+
+def _flops(jaxpr) -> int:
+  return sum(_of_equation(eqn) for eqn in jaxpr.eqns)
+
+
+def _of_equation(eqn) -> int:
+  name = eqn.primitive.name
+  if name == "dot_general":
+    (contracting, _), _ = eqn.params["dimension_numbers"]
+    shape = eqn.invars[0].aval.shape
+    return 2 * math.prod(eqn.outvars[0].aval.shape) * math.prod(shape[axis] for axis in contracting)
+  inner = [_flops(jaxpr) for value in eqn.params.values() for jaxpr in _jaxprs(value)]
+  if name == "while" and sum(inner):
+    raise ValueError("a while loop with matrix products has no static trip count")
+  if name == "cond":
+    return max(inner)
+  return sum(inner) * (eqn.params["length"] if name == "scan" else 1)
+
+
+def _jaxprs(value):
+  """The jaxprs in a parameter of an equation: one, a tuple of them, or none."""
+  for item in value if isinstance(value, tuple | list) else (value,):
+    item = getattr(item, "jaxpr", item)  # a closed one holds the open one
+    if hasattr(item, "eqns"):
+      yield item

@@ -1,0 +1,77 @@
+"""The rule `math` on worked answers, among them everything that math-verify is known to trip over."""
+
+import pytest
+
+from grpo_jax.data.example import Example
+from grpo_jax.rewards.calls import Call, RuleContext
+from grpo_jax.rewards.workers import WorkerPool
+
+CASES = [
+  ("72", "72", 1.0),
+  ("so it is 72.", "72", 1.0),
+  ("73", "72", 0.0),
+  ("", "72", 0.0),
+  (r"\boxed{72}", "72", 1.0),
+  (r"$\boxed{\frac{1}{2}}$", r"\frac{1}{2}", 1.0),
+  (r"\boxed{0.5}", r"\frac{1}{2}", 1.0),
+  (r"\boxed{1+1}", "2", 1.0),  # mathematically equal: known and documented
+  ("$1,000", "1000", 1.0),
+  # tags
+  ("<answer>72</answer>", "72", 1.0),
+  ("The answer is 5? No. <answer>72</answer>", "72", 1.0),
+  ("<answer>5</answer> no: <answer>72</answer>", "72", 1.0),
+  ("<answer>18 dollars</answer>", "18", 1.0),
+  ("<answer>x^2 + 3</answer>", "x^2+3", 1.0),
+  ("<answer>x^2 + 3</answer>", "3", 0.0),
+  # unicode minus, on either side
+  ("\N{MINUS SIGN}5", "-5", 1.0),
+  (r"\boxed{-5}", "\N{MINUS SIGN}5", 1.0),
+  ("\N{MINUS SIGN}5", "5", 0.0),
+  # gold that is LaTeX, or text
+  ("it is $3+x^2$", "x^2+3", 1.0),
+  (r"\boxed{3+x^2}", "$x^2+3$", 1.0),
+  (r"\boxed{(1,2)}", "(1,2)", 1.0),
+  (r"\boxed{\text{Yes}}", "Yes", 1.0),
+  (r"\boxed{\text{No}}", "Yes", 0.0),
+  # of several boxes the last counts
+  (r"\boxed{3}, no: \boxed{4}", "4", 1.0),
+  (r"\boxed{3}, no: $\boxed{4}$", "3", 0.0),
+  # hostile text
+  ("72\x00", "72", 1.0),
+  ("\ud800 72", "72", 1.0),
+  ("\\boxed{" * 2000, "72", 0.0),
+  ("9" * 2**16, "72", 0.0),
+]
+
+
+def call(completion, answer, **options):
+  return Call("math", completion, Example("", answer), RuleContext(1, False, 1), options)
+
+
+@pytest.fixture(scope="module")
+def pool():
+  pool = WorkerPool(2, ["math"], deadline_seconds=3.0)
+  yield pool
+  pool.close()
+
+
+def test_known_answers(pool):
+  outcomes = pool.run([call(completion, answer) for completion, answer, _ in CASES])
+  for case, outcome in zip(CASES, outcomes, strict=True):
+    assert (outcome.score, outcome.failure) == (case[2], ""), (case, outcome)
+
+
+def test_after_keeps_earlier_numbers_out(pool):
+  text = "The answer: 5 before tax and then 7\n#### 7"
+  calls = [call(text, "7"), call(text, "7", after="####"), call("7", "7", after="####")]
+  assert [outcome.score for outcome in pool.run(calls)] == [0.0, 1.0, 0.0]
+
+
+def test_an_unreadable_gold_is_an_error_not_a_zero(pool):
+  (outcome,) = pool.run([call("72", "")])
+  assert outcome.failure == "error" and "cannot read the answer ''" in outcome.message
+
+
+def test_a_tower_of_powers_meets_the_deadline(pool):
+  outcomes = pool.run([call(r"\boxed{9^{9^{9^9}}}", "72"), call("72", "72")])
+  assert outcomes[0].failure == "deadline" and outcomes[1].score == 1.0

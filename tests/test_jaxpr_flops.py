@@ -1,0 +1,32 @@
+"""The counter of matrix products, by hand."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jaxpr_flops import matmul_flops
+
+A, B = jnp.ones((2, 3)), jnp.ones((3, 5))
+ONE = 2 * 2 * 3 * 5
+
+
+def test_one_product_and_a_batch_of_them():
+  assert matmul_flops(jnp.matmul, A, B) == ONE
+  assert matmul_flops(jax.vmap(jnp.matmul, (0, None)), jnp.ones((4, 2, 3)), B) == 4 * ONE
+
+
+def test_scans_count_their_trips():
+  looped = lambda a, b: jax.lax.scan(lambda c, _: (c, a @ b), 0, None, length=7)[1]  # noqa: E731
+  assert matmul_flops(jax.jit(looped), A, B) == 7 * ONE
+
+
+def test_a_gradient_costs_twice_and_recomputing_once_more():
+  f = lambda a, b: jnp.sum(jnp.sin(a @ b))  # noqa: E731
+  assert matmul_flops(jax.grad(f, (0, 1)), A, B) == 3 * ONE
+  assert matmul_flops(jax.grad(jax.checkpoint(f), (0, 1)), A, B) == 4 * ONE
+
+
+def test_a_branch_counts_the_dearest_and_a_while_loop_is_refused():
+  branch = lambda a, b: jax.lax.cond(a[0, 0] > 0, lambda: a @ b, lambda: jnp.zeros((2, 5)))  # noqa: E731
+  assert matmul_flops(branch, A, B) == ONE
+  with pytest.raises(ValueError, match="trip count"):
+    matmul_flops(lambda a: jax.lax.while_loop(lambda c: c[0, 0] < 9, lambda c: c @ c, a), jnp.ones((2, 2)))
