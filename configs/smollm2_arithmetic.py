@@ -25,7 +25,7 @@ def get_config():
   c.rewards.components = {"correct": {"rule": "numeric", "weight": 1.0, "options": {"pick": "first", "until": "\n"}}}
   c.sampling.group_size = 8
   c.train.iterations = 100
-  c.train.prompts = 12
+  c.train.prompts = 8
   c.train.logit_chunk = 4
   c.optimizer.learning_rate = 2e-5
   c.optimizer.warmup_steps = 5
@@ -33,6 +33,6 @@ def get_config():
   c.evaluate.problems = 512
   c.evaluate.batch = 64
   c.evaluate.samples = 4
-  c.checkpoint.every = 25
+  c.checkpoint.every = 20
   c.checkpoint.keep = 1
   return c.lock()

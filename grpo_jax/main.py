@@ -51,6 +51,8 @@ def run(config, workdir: pathlib.Path) -> dict:
 def main(argv):
   if len(argv) > 1:
     raise app.UsageError(f"unknown arguments {argv[1:]}")
+  from grpo_jax.rewards.combine import RewardError
+
   logging.set_verbosity(logging.WARNING)
   os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
   config = CONFIG.value
@@ -58,7 +60,7 @@ def main(argv):
   print(f"workdir: {workdir}", flush=True)
   try:
     run(config, workdir)
-  except ValueError as error:
+  except (ValueError, RewardError) as error:
     sys.exit(f"error: {error}")
 
 

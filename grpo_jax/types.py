@@ -28,7 +28,7 @@ class SampleRequest:
   temperature: Array | float = 1.0
   group_size: int = struct.field(pytree_node=False, default=1)
   max_new_tokens: int = struct.field(pytree_node=False, default=16)
-  greedy: bool = struct.field(pytree_node=False, default=False)
+  greedy_members: int = struct.field(pytree_node=False, default=0)  # the first so many take the likeliest token
   stop_ids: tuple[int, ...] = struct.field(pytree_node=False, default=())
   stream: int = struct.field(pytree_node=False, default=0)  # 0 training, 1 evaluation: separate random keys
   top_k: int = struct.field(pytree_node=False, default=0)  # evaluation only; 0 is off

@@ -53,7 +53,7 @@ PRESETS = {
 
 
 def make_spec(preset: str = "grpo", **overrides) -> AlgorithmSpec:
-  """The spec of a preset with single cells or numbers replaced. ValueError names a bad key, value and the known ones."""
+  """The spec of a preset with single cells or numbers replaced. ValueError names a bad key and the known values."""
   if preset not in PRESETS:
     raise ValueError(f"algorithm.preset={preset!r} is unknown; choose one of {sorted(PRESETS)}.")
   spec = AlgorithmSpec(**{**PRESETS[preset], **overrides})

@@ -16,7 +16,8 @@ def identity(config: ConfigDict) -> str:
 
 def identity_items(config: ConfigDict) -> dict:
   """Flat key -> value of the config without the free keys."""
-  return {k: v for k, v in flat(config.to_dict()).items() if not any(k == f or k.startswith(f + ".") for f in FREE_KEYS)}
+  items = flat(config.to_dict()).items()
+  return {k: v for k, v in items if not any(k == free or k.startswith(f"{free}.") for free in FREE_KEYS)}
 
 
 def flat(tree: dict, prefix: str = "") -> dict:

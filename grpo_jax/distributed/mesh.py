@@ -38,10 +38,8 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices=None) -> M
 
 
 def _spec_of(path: str, shape, mesh: Mesh) -> P:
-  for pattern, spec in RULES:
-    if re.search(pattern, path):
-      break
-  else:
+  spec = next((spec for pattern, spec in RULES if re.search(pattern, path)), None)
+  if spec is None:
     raise ValueError(f"parameter {path} matches no partition rule; add one to grpo_jax/distributed/mesh.py.")
   for size, axis in zip(shape, spec):  # noqa: B905  trailing axes are whole
     if axis is not None and size % mesh.shape[axis]:

@@ -23,31 +23,28 @@ def judge(rollout: Rollout, examples, tokenizer, rewards: Rewards):
   return texts, rewards(texts, examples, mask.sum(-1), truncated, tokens.shape[-1]), mask.sum(-1), truncated
 
 
-def evaluate(sample: Callable, heldout, tokenizer, rewards: Rewards, component: str, batch: int, samples: int):
-  """Metrics of the policy on all held-out problems, and a few (prompt, greedy completion, right) to look at.
+def evaluate(sample: Callable, heldout, tokenizer, rewards: Rewards, component: str, batch: int):
+  """Metrics of the policy on all held-out problems, and (example, greedy completion, right) of each to look at.
 
   Args:
-    sample: `(kind, prompts) -> Rollout` with kind "greedy" or "samples".
+    sample: `prompts -> Rollout` whose member 0 is greedy and whose others, if any, are samples.
   Returns:
     {"greedy", "greedy_low", "greedy_high", "pass_rate" (mean over samples), "pass@k" and their intervals, …}.
   """
-  right: dict[str, list] = {"greedy": [], "samples": []}
-  lengths, cut, shown = [], [], []
+  right, lengths, cut, shown = [], [], [], []
   for start in range(0, len(heldout.examples), batch):
-    examples, prompts = heldout.examples[start : start + batch], heldout.batch(start, batch)
-    for kind in ("greedy", "samples") if samples else ("greedy",):
-      texts, scores, length, truncated = judge(sample(kind, prompts), examples, tokenizer, rewards)
-      right[kind].append(scores.components[component] >= 1)
-      if kind == "greedy":
-        lengths.append(length)
-        cut.append(truncated)
-        shown += [(e, t[0], bool(r[0])) for e, t, r in zip(examples, texts, right[kind][-1], strict=True)]
-  greedy = np.concatenate(right["greedy"])[:, 0]
+    examples = heldout.examples[start : start + batch]
+    texts, scores, length, truncated = judge(sample(heldout.batch(start, batch)), examples, tokenizer, rewards)
+    right.append(scores.components[component] >= 1)
+    lengths.append(length[:, 0])
+    cut.append(truncated[:, 0])
+    shown += [(e, t[0], bool(r[0])) for e, t, r in zip(examples, texts, right[-1], strict=True)]
+  greedy, correct = np.split(np.concatenate(right), [1], 1)
   low, high = wilson(float(greedy.sum()), len(greedy))
   metrics = {"problems": len(greedy), "greedy": float(greedy.mean()), "greedy_low": low, "greedy_high": high}
   metrics |= {"length": float(np.concatenate(lengths).mean()), "truncated": float(np.concatenate(cut).mean())}
+  samples = correct.shape[1]
   if samples:
-    correct = np.concatenate(right["samples"])
     values = {"pass_rate": correct.mean(1), f"pass@{samples}": pass_at_k(correct.sum(1), samples, samples)}
     for name, value in values.items():
       metrics[name] = float(value.mean())

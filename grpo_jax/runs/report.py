@@ -28,7 +28,7 @@ def write_report(workdir: pathlib.Path, config) -> dict:
     start, end = evals[0], evals[-1]
     summary |= {"start": start, "end": end, "greedy_gain": end["greedy"] - start["greedy"]}
     names = [n for n in start if n == "greedy" or n == "pass_rate" or (n.startswith("pass@") and n[-1].isdigit())]
-    table = Table("policy", *names, "length", title=f"{config.name}: {start['problems']} held-out problems, 95 % intervals")
+    table = Table("policy", *names, "length", title=f"{config.name}: {start['problems']} held-out problems, 95 %")
     first = "after SFT" if config.task == "sft_then_rl" else "start"
     for label, row in ((first, start), (f"after {end['step']} iterations of {config.algorithm.preset}", end)):
       table.add_row(label, *(_interval(row, n) for n in names), f"{row['length']:.1f}")

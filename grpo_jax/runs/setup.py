@@ -11,10 +11,10 @@ from ml_collections import ConfigDict
 from grpo_jax.data.order import Stream
 from grpo_jax.data.sources import make_source
 from grpo_jax.distributed.mesh import make_mesh, state_shardings
+from grpo_jax.evaluation.problems import Heldout
 from grpo_jax.models.config import ModelConfig, param_shapes
 from grpo_jax.models.init import init_params
 from grpo_jax.models.load import load_any, resolve_model_path
-from grpo_jax.runs.prompts import Heldout
 from grpo_jax.runs.validate import validate, validate_devices
 from grpo_jax.text.tokenizer import Tokenizer, character_tokenizer, load_tokenizer, wrap_tokenizer
 from grpo_jax.training.state import new_state
@@ -61,7 +61,7 @@ def _tokenizer(config, own) -> Tokenizer:
     return load_tokenizer(t.path or config.model.path, **options)
   if own is not None:
     return wrap_tokenizer(own, **options)
-  return character_tokenizer(t.alphabet, add_bos=t.add_bos)
+  return character_tokenizer(t.alphabet, stop=tuple(t.stop), add_bos=t.add_bos)
 
 
 def _model_config(config, loaded, tokenizer) -> ModelConfig:

@@ -44,7 +44,7 @@ def claim(workdir: pathlib.Path, config: ConfigDict) -> None:
     before = json.loads(path.read_text())
     changed = {k: (before.get(k), v) for k, v in environment().items() if before.get(k) != v}
     if changed:
-      warnings.warn(f"environment changed since this run began, results may differ in the last bits: {changed}", stacklevel=2)
+      warnings.warn(f"environment changed since this run began, last bits may differ: {changed}", stacklevel=2)
   _write(path, environment())
 
 
@@ -63,9 +63,9 @@ class Stage:
     self.directory.mkdir(parents=True, exist_ok=True)
     self.checkpoints = Checkpoints(self.directory / "checkpoints", keep=config.checkpoint.keep)
     self.start = self.checkpoints.latest() or 0
+    log = config.log
     self._metrics = MetricsLog(
-      self.directory, tensorboard=config.log.tensorboard, wandb_project=config.log.wandb_project, config=config.to_dict()
-    )
+      self.directory, tensorboard=log.tensorboard, wandb_project=log.wandb_project, config=config.to_dict())
     self._clock = None
 
   @property
@@ -79,7 +79,7 @@ class Stage:
       self.checkpoints.warm_up(state)
 
   def resume(self, state):
-    """The newest checkpoint's state, or the given one; later log lines are dropped. Order: own checkpoint, else fresh."""
+    """The newest checkpoint's state, else the given one; log lines later than it are dropped."""
     if self.start:
       state = self.checkpoints.restore(state)
       print(f"{self.name}: resumed at {self.start} of {self.total} from {self.directory}", flush=True)

@@ -38,7 +38,8 @@ def validate(config: ConfigDict) -> None:
   _need(config.task in TASKS, "task", config.task, f"is unknown; choose one of {TASKS}")
   for key in ("prompt_buckets", "completion_buckets"):
     sizes = config[key]
-    good = 1 <= len(sizes) <= 2 and all(isinstance(n, int) and n > 0 for n in sizes) and list(sizes) == sorted(set(sizes))
+    good = 1 <= len(sizes) <= 2 and all(isinstance(n, int) and n > 0 for n in sizes)
+    good = good and list(sizes) == sorted(set(sizes))
     _need(good, key, sizes, "must be one or two increasing positive lengths; give such a tuple")
   _need(min(config.prompt_buckets) >= 2, "prompt_buckets", config.prompt_buckets, "must be at least 2 tokens")
   _optimizers(config)
@@ -77,7 +78,8 @@ def _rl(config):
   _divides(config, "train.micro_members", config.train.micro_members, "sampling.group_size", G)
   for T in config.completion_buckets:
     _divides(config, "train.logit_chunk", config.train.logit_chunk, "each of completion_buckets", T)
-  _need(len(config.rewards.components) > 0, "rewards.components", {}, "is empty; add one, e.g. {'correct': {'rule': 'numeric', 'weight': 1.0}}")
+  _need(len(config.rewards.components) > 0, "rewards.components", {},
+        "is empty; add one, e.g. {'correct': {'rule': 'numeric', 'weight': 1.0}}")
   e = config.evaluate
   _need(e.component in config.rewards.components, "evaluate.component", e.component,
         f"is no reward component; choose one of {sorted(config.rewards.components)}")
@@ -97,6 +99,7 @@ def validate_devices(config: ConfigDict, rows: int) -> None:
   if config.task != "rl":
     keys.append(("sft.batch", config.sft.micro_batch or config.sft.batch))
   if config.task != "sft":
-    keys += [("train.prompts", config.train.prompts), ("train.micro_prompts", micro), ("evaluate.batch", config.evaluate.batch)]
+    keys += [("train.prompts", config.train.prompts), ("train.micro_prompts", micro)]
+    keys.append(("evaluate.batch", config.evaluate.batch))
   for key, value in keys:
     _need(value % rows == 0, key, value, f"must be a multiple of the {rows} devices of mesh.data × mesh.fsdp")

@@ -10,13 +10,17 @@ BLOCK = 128  # entries per block of the two-level cumulative sum
 
 def token_uniforms(seed, stream: int, uids_B, group_size: int, length: int):
   """Uniforms in [0, 1) `[B, G, T]`, each a function of (seed, stream, uid, g, t) alone."""
-  root = jax.random.fold_in(jax.random.key(seed), stream)
+  B, G, T = len(uids_B), group_size, length
+  uid, g, t = (a.astype(jnp.uint32) for a in (uids_B, jnp.arange(G), jnp.arange(T)))
+  identity = (uid[:, None, None], g[None, :, None], t[None, None, :])
+  folds = jnp.stack([jnp.broadcast_to(a, (B, G, T)).reshape(-1) for a in identity])
+  root = jax.random.key_data(jax.random.fold_in(jax.random.key(seed), stream))
 
-  def one(uid, g, t):
-    return jax.random.uniform(jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(root, uid), g), t))
+  def fold(keys, data):  # a scan over the three folds: written out, they take seconds to compile
+    return jax.random.key_data(jax.vmap(jax.random.fold_in)(jax.random.wrap_key_data(keys), data)), None
 
-  per_token = jax.vmap(jax.vmap(jax.vmap(one, (None, None, 0)), (None, 0, None)), (0, None, None))
-  return per_token(uids_B, jnp.arange(group_size), jnp.arange(length))
+  keys, _ = jax.lax.scan(fold, jnp.broadcast_to(root[None], (B * G * T, root.shape[-1])), folds)
+  return ((keys[:, 0] >> 8).astype(jnp.float32) * 2.0**-24).reshape(B, G, T)
 
 
 def _count_below(cumulative, threshold, weights):
@@ -49,6 +53,17 @@ def argmax(logits_NV):
   """The likeliest token and its log-probability."""
   token = jnp.argmax(logits_NV, -1).astype(jnp.int32)
   return token, jnp.take_along_axis(jax.nn.log_softmax(logits_NV.astype(jnp.float32)), token[:, None], -1)[:, 0]
+
+
+def draw_tokens(logits_NV, uniform_N, G: int, greedy_members: int):
+  """Tokens and log-probabilities of N = B·G rows: argmax for the first members of each group, samples for the rest."""
+  if greedy_members >= G:
+    return argmax(logits_NV)
+  drawn = sample(logits_NV, uniform_N)
+  if not greedy_members:
+    return drawn
+  is_greedy = jnp.arange(logits_NV.shape[0]) % G < greedy_members
+  return tuple(jnp.where(is_greedy, a, b) for a, b in zip(argmax(logits_NV), drawn, strict=True))
 
 
 def filtered(logits_NV, request: SampleRequest):

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from grpo_jax.models.attention import KV
 from grpo_jax.models.config import ModelConfig
 from grpo_jax.models.decoder import decoder, head, prefill, split_layers
-from grpo_jax.sampling.draw import argmax, filtered, sample, token_uniforms
+from grpo_jax.sampling.draw import draw_tokens, filtered, token_uniforms
 from grpo_jax.types import Prompts, Rollout, SampleRequest
 
 
@@ -59,8 +59,7 @@ def generate(params, cfg: ModelConfig, prompts: Prompts, seed, request: SampleRe
     logits = (hidden.reshape(B * G, -1) @ matrix).astype(jnp.float32) / request.temperature
     logits = filtered(logits, request) if truncating else logits
     uniform = jax.lax.dynamic_index_in_dim(uniforms_BGT, t, 2, keepdims=False).reshape(-1)
-    token, logp = argmax(logits) if request.greedy else sample(logits, uniform)
-    token, logp = token.reshape(B, G), logp.reshape(B, G)
+    token, logp = (a.reshape(B, G) for a in draw_tokens(logits, uniform, G, request.greedy_members))
     row = (jnp.where(done_BG, 0, token), ~done_BG, jnp.where(done_BG, 0, logp))
     rollout = [jax.lax.dynamic_update_index_in_dim(a, x, t, 2) for a, x in zip(rollout, row, strict=True)]
     stopped = jnp.any(token[..., None] == stop_ids[None, None], -1)

@@ -1,4 +1,4 @@
-"""The two pure steps on the spine, policy gradient and supervised: `(state, batch) -> (state, metrics)`."""
+"""The pure policy step, `(state, batch) -> (state, metrics)`, and the accumulation that every step shares."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from grpo_jax.algorithms.policy_loss import policy_loss
-from grpo_jax.algorithms.reductions import selected_sum, token_mean
+from grpo_jax.algorithms.reductions import selected_sum
 from grpo_jax.algorithms.spec import AlgorithmSpec
 from grpo_jax.models.config import ModelConfig
 from grpo_jax.models.logps import tree_logps
@@ -101,20 +101,6 @@ def policy_step(
     metrics["policy/sampler_gap"] = (jnp.sum(gap), count)
     metrics["policy/sampler_gap_max"] = (jnp.max(gap), jnp.ones((), jnp.int32))
     return numerator, (denominator, metrics)
-
-  grads, metrics = accumulate(loss_fn, state.params, batch, cut)
-  state, update = apply_gradients(state, grads, optimizer)
-  return state, {**metrics, **update}
-
-
-def sft_step(state: TrainState, batch: Experience, optimizer: OptimizerSpec, *, cfg: ModelConfig, cut: Cut = Cut()):
-  """One supervised update: loss = -mean over solution tokens of log p(token | prompt, earlier tokens). G = 1."""
-
-  def loss_fn(params, micro: Experience):
-    logps, entropy = tree_logps(params, cfg, micro.prompts, micro.tokens_BGT, micro.mask_BGT, 1.0, cut.logit_chunk)
-    loss = token_mean(-logps, micro.mask_BGT)
-    metrics = {"loss/sft": loss, "policy/entropy": (selected_sum(entropy, micro.mask_BGT), loss[1])}
-    return loss[0], (loss[1], metrics)
 
   grads, metrics = accumulate(loss_fn, state.params, batch, cut)
   state, update = apply_gradients(state, grads, optimizer)

@@ -19,7 +19,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 def command(workdir):
-  return [sys.executable, "-m", "grpo_jax.main", "--config=tests/runs/tiny.py", f"--workdir={workdir}"]
+  return [sys.executable, "-m", "grpo_jax.main", "--config=tests/runs/tiny_run.py", f"--workdir={workdir}"]
 
 
 def environment():

@@ -1,4 +1,4 @@
-"""The shipped arithmetic config shrunk to seconds: `--config=tests/runs/tiny.py`."""
+"""The shipped arithmetic config shrunk to seconds: `--config=tests/runs/tiny_run.py`."""
 
 from grpo_jax.config.defaults import default_config
 

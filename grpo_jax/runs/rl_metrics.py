@@ -1,0 +1,55 @@
+"""What an iteration reports: numbers for the log, a line for the terminal, the batch of a refused update."""
+
+import pathlib
+
+import jax
+import numpy as np
+
+from grpo_jax.metrics import means
+from grpo_jax.types import Experience
+
+TIMES = ("time/sampling", "time/rewards", "time/scoring", "time/update")  # seconds; scoring: what rewards did not hide
+
+
+def joined(updates: list[dict]) -> dict:
+  """Means over the updates of an iteration; maxima stay maxima and the number of skipped updates is summed."""
+  columns = {name: [u[name] for u in updates] for name in updates[0]}
+  numbers = {name: float(np.max(v) if name.endswith("_max") else np.mean(v)) for name, v in columns.items()}
+  return numbers | {"update/skipped": float(np.sum(columns["update/skipped"]))}
+
+
+def rollout_metrics(scores, lengths_BG, truncated_BG, dropped: int, clock: list[float]) -> dict:
+  """Rewards, lengths in tokens, health of the groups, and seconds between the five readings of the clock."""
+  rewards, total = scores.rewards_BG, clock[-1] - clock[0]
+  return means(scores.metrics()) | {
+    "reward/std_in_group": float(rewards.std(1).mean()),
+    "groups/no_signal": float((rewards.max(1) == rewards.min(1)).mean()),
+    "length/mean": float(lengths_BG.mean()), "length/max": int(lengths_BG.max()),
+    "length/truncated": float(truncated_BG.mean()), "data/dropped": dropped,
+    **dict(zip(TIMES, np.diff(clock).tolist(), strict=True)),
+    "time/iteration": total, "time/tokens_per_second": float(lengths_BG.sum() / total),
+  }
+
+
+def train_line(n: dict) -> str:
+  """The progress of one iteration, with a warning where most completions were cut."""
+  kl = f"  kl {n['policy/kl']:.4f}" if "policy/kl" in n else ""
+  warn = f"  WARNING {n['length/truncated']:.0%} truncated" if n["length/truncated"] > 0.5 else ""
+  return (f"reward {n['reward/total']:.3f}{kl}  length {n['length/mean']:.1f}  "
+          f"no-signal {n['groups/no_signal']:.2f}  {n['time/tokens_per_second']:.0f} tok/s{warn}")
+
+
+def eval_line(n: dict) -> str:
+  """Held-out accuracy with its interval, and pass rates."""
+  line = f"held-out greedy {n['greedy']:.3f} [{n['greedy_low']:.3f}, {n['greedy_high']:.3f}]"
+  names = [k for k in n if k.startswith("pass") and not k.endswith(("_low", "_high"))]
+  return line + "".join(f"  {k} {n[k]:.3f}" for k in names)
+
+
+def save_skipped(directory: pathlib.Path, iteration: int, experience: Experience) -> None:
+  """Writes the batch whose gradient was not finite to `skipped/iteration_N.npz`."""
+  folder = directory / "skipped"
+  folder.mkdir(exist_ok=True)
+  leaves = jax.tree_util.tree_leaves_with_path(experience)
+  named = {jax.tree_util.keystr(path).strip("."): np.asarray(a) for path, a in leaves}
+  np.savez(folder / f"iteration_{iteration}.npz", **named)
