@@ -10,7 +10,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent / "peers"))
 
-import setting  # noqa: E402  first: it starts the clock
+import setting
 
 MICRO_PROMPTS = {"small": 0, "mid": 2, "fewshot": 0}  # prompts per microbatch; 0 is all eight
 
@@ -28,8 +28,9 @@ def run(size: setting.Size, arguments, clock: setting.StepClock):
   from grpo_jax.models.init import init_params
   from grpo_jax.runs.rl_programs import make_experience, score
   from grpo_jax.sampling.generate import generate
+  from grpo_jax.training.accumulate import Cut
   from grpo_jax.training.optimizer import OptimizerSpec
-  from grpo_jax.training.policy_step import Cut, policy_step
+  from grpo_jax.training.policy_step import policy_step
   from grpo_jax.training.state import new_state
   from grpo_jax.types import Prompts, SampleRequest
 
@@ -68,7 +69,7 @@ def run(size: setting.Size, arguments, clock: setting.StepClock):
     rollout, ref = rollout_and_score(step)
     rewards = (np.asarray(rollout.tokens_BGT) % 2).mean(-1, dtype=np.float32)
     batch = experience(rollout, rewards, ref, None, spec, np.uint32(0), np.int32(step))
-    state, metrics = jax.block_until_ready(update(state, batch, spec, optimizer, temperature))
+    state, _ = jax.block_until_ready(update(state, batch, spec, optimizer, temperature))
     clock.end_step()
   setting.require(int(state.step) == arguments.warmup + arguments.steps, "one optimizer update per step")
   return "grpo_jax", grpo_jax.__version__

@@ -12,26 +12,27 @@ def get_config():
   c = default_config()
   c.name = "arithmetic"
   c.task = "sft_then_rl"
-  c.data = {"kind": "columns", "operations": "+-", "digits": 3, "slip": 0.6}
-  c.prompt_buckets = (8,)
-  c.completion_buckets = (11,)
+  c.data = {"kind": "columns", "digits": 2, "min_digits": 2, "align": True, "slip": 0.6, "train_size": 6000,
+            "heldout_size": 1000}
+  c.prompt_buckets = (6,)
+  c.completion_buckets = (9,)
   c.tokenizer.alphabet = "0123456789+-=[]"
   c.model.num_layers = 4
   c.model.width = 192
   c.model.ffn_width = 768
   c.model.num_heads = 6
   c.model.num_kv_heads = 2
-  c.sft.steps = 600
-  c.sft.batch = 256
+  c.sft.steps = 450
+  c.sft.batch = 64
   c.sft_optimizer.learning_rate = 2e-3
   c.sft_optimizer.schedule = "cosine"
   c.sft_optimizer.warmup_steps = 20
   c.rewards.components = {"correct": {"rule": "numeric", "weight": 1.0, "options": {"after": "]"}}}
-  c.train.iterations = 100
+  c.train.iterations = 150
   c.train.prompts = 32
-  c.optimizer.learning_rate = 1e-4
+  c.optimizer.learning_rate = 3e-4
   c.optimizer.warmup_steps = 5
-  c.evaluate.every = 25
+  c.evaluate.every = 50
   c.evaluate.problems = 512
   c.evaluate.batch = 128
   c.checkpoint.every = 50

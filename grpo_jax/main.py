@@ -53,7 +53,7 @@ def main(argv):
     raise app.UsageError(f"unknown arguments {argv[1:]}")
   from grpo_jax.rewards.combine import RewardError
 
-  logging.set_verbosity(logging.WARNING)
+  logging.set_verbosity(logging.ERROR)
   os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
   config = CONFIG.value
   workdir = pathlib.Path(WORKDIR.value or f"runs/{config.name}-{identity(config)}")

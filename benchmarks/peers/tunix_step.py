@@ -6,16 +6,16 @@ Every step samples 8 completions for each of 8 prompts from a randomly initializ
 step on all 64. The last line of stdout is JSON: wall seconds per step and per part, peak resident memory in MiB, and
 the seconds from the start of the script to the start of its second step. Sampling includes tokenization and decoding.
 
-The settings are Tunix's fastest for this work: the low-variance KL estimator in the loss, a cache of exactly prompt +
+The settings favour speed: the low-variance KL estimator in the loss, a cache of exactly prompt +
 completion positions, all rows sampled at once, one prompt per micro-batch, and a fresh seed for every rollout
 (otherwise each repeats the last one's random numbers).
 """
 
-import setting  # first: it starts the clock
-
 import importlib.metadata
 import itertools
 import os
+
+import setting  # first: it starts the clock
 
 MICRO_PROMPTS = 1  # prompts per forward and backward pass, and per pass of the reference
 

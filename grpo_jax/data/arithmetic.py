@@ -41,7 +41,9 @@ class Columns:
   """`347+285=` with a worked column calculation; some of the training demonstrations forget every carry."""
 
   operations: str = "+-"  # which of + and -
-  digits: int = 3  # most digits of an operand; each operand's length is drawn from 1 … digits
+  digits: int = 3  # most digits of an operand; each operand's length is drawn from min_digits … digits
+  min_digits: int = 1
+  align: bool = False  # write operands with leading zeros, so that columns stand at fixed places: `347+085=`
   slip: float = 0.6  # probability that a training demonstration forgets all its carries or borrows
   train_size: int = 20_000  # distinct problems
   heldout_size: int = 2_000  # distinct problems
@@ -51,6 +53,7 @@ class Columns:
     rules = {
       "operations": (bool(self.operations) and not set(self.operations) - set("+-"), "be made of + and -"),
       "digits": (1 <= self.digits <= 12, "lie in 1 … 12"),
+      "min_digits": (1 <= self.min_digits <= self.digits, f"lie in 1 … digits={self.digits}"),
       "slip": (0 <= self.slip <= 1, "lie in [0, 1]"),
       "train_size": (self.train_size >= 1, "be at least 1"),
       "heldout_size": (self.heldout_size >= 1, "be at least 1"),
@@ -65,14 +68,16 @@ class Columns:
     operations = self.operations.replace("+", "add").replace("-", "sub")
     sizes = f"{self.train_size}train_{self.heldout_size}heldout"
     slip = str(float(self.slip)).replace(".", "p")
-    return f"columns_{operations}_{self.digits}digits_slip{slip}_{sizes}_seed{self.seed}"
+    digits = f"{self.min_digits}to{self.digits}digits{'_aligned' * self.align}"
+    return f"columns_{operations}_{digits}_slip{slip}_{sizes}_seed{self.seed}"
 
   def _draw(self, i: int) -> tuple[int, str, int]:
     """The i-th candidate: operation, lengths, then digits, all read off one hash."""
     bits, choice = divmod(stable_hash("columns", self.seed, i), len(self.operations))
     operands = []
     for _ in range(2):
-      bits, length = divmod(bits, self.digits)
+      bits, length = divmod(bits, self.digits - self.min_digits + 1)
+      length += self.min_digits - 1
       low = 10**length if length else 0
       bits, value = divmod(bits, 10 ** (length + 1) - low)
       operands.append(low + value)
@@ -95,7 +100,9 @@ class Columns:
         continue
       seen.add(problem)
       last_new = i
-      prompt = "{}{}{}=".format(*problem)
+      a, operation, b = problem
+      width = self.digits if self.align else 1
+      prompt = f"{a:0{width}d}{operation}{b:0{width}d}="
       slip = split == "train" and unit_hash("slip", self.seed, prompt) < self.slip
       answer = worked(*problem).partition("]")[2]
       yield Example(prompt, answer, worked(*problem, slip=slip), "columns")

@@ -7,7 +7,11 @@ from grpo_jax.models.config import ModelConfig, param_shapes
 
 
 def init_params(cfg: ModelConfig, seed):
-  """Float32 parameters: norms 1, biases 0, matrices normal with std 0.02 (o, down: / sqrt(2 L), GPT-2's rule)."""
+  """Float32 parameters: norms 1, biases 0, matrices normal with variance 1 / fan-in.
+
+  Those that write to the residual stream (o, down) are divided by sqrt(2 L) (Radford et al. 2019), and the embedding
+  has variance 1 / D, so that logits start with variance 1 whether or not it is tied.
+  """
   shapes, treedef = jax.tree_util.tree_flatten_with_path(param_shapes(cfg), is_leaf=lambda x: isinstance(x, tuple))
   key = jax.random.fold_in(jax.random.key(seed), 0x1417)
 
@@ -17,7 +21,8 @@ def init_params(cfg: ModelConfig, seed):
       return jnp.ones(shape, jnp.float32)
     if name.endswith("bias"):
       return jnp.zeros(shape, jnp.float32)
-    std = 0.02 / (2 * cfg.num_layers) ** 0.5 if name in ("o", "down") else 0.02
+    fan_in = cfg.width if name == "embed" else shape[-2]
+    std = fan_in**-0.5 / ((2 * cfg.num_layers) ** 0.5 if name in ("o", "down") else 1)
     return std * jax.random.normal(jax.random.fold_in(key, index), shape, jnp.float32)
 
   return treedef.unflatten([leaf(i, path, shape) for i, (path, shape) in enumerate(shapes)])

@@ -1,7 +1,6 @@
 """The front of the rewards: weighs components, counts what failed, and stops a run it can no longer trust."""
 
 import collections
-import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -9,54 +8,10 @@ import numpy as np
 from grpo_jax.data.example import Example
 from grpo_jax.rewards import rules
 from grpo_jax.rewards.calls import Call, Outcome, RuleContext
-from grpo_jax.rewards.components import Component, make_component
+from grpo_jax.rewards.components import Component, check_settings, make_component
+from grpo_jax.rewards.scores import Failure, Scores
 from grpo_jax.rewards.self_test import RewardError, run_self_test
 from grpo_jax.rewards.workers import WorkerPool
-
-
-@dataclasses.dataclass(frozen=True)
-class Failure:
-  """One item without a score; `kind` is "error" or "deadline", `text` the completion's start, as a repr."""
-
-  component: str
-  rule: str
-  kind: str
-  message: str
-  text: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Scores:
-  """Rewards of B × G completions; a failed item has score 0 in its component.
-
-  `rewards_BG` is the weighted sum, `components` holds the unweighted scores [B, G] by name, both float32.
-  """
-
-  rewards_BG: np.ndarray
-  components: dict[str, np.ndarray]
-  errors: int
-  deadlines: int
-  failures: list[Failure]
-
-  def metrics(self) -> dict[str, tuple[float, int]]:
-    """(sum, count) of the total and of each component; (failed, scored) items for errors and deadlines."""
-    scores = {"total": self.rewards_BG} | self.components
-    metrics = {f"reward/{name}": (float(score.sum()), score.size) for name, score in scores.items()}
-    items = self.rewards_BG.size * len(self.components)
-    return metrics | {"reward/errors": (self.errors, items), "reward/deadlines": (self.deadlines, items)}
-
-
-def _check_settings(components, workers, deadline_seconds, max_error_rate, worker_memory_gib) -> None:
-  constraints = {
-    "components": (components, len(components) > 0, "name at least one component; add one"),
-    "workers": (workers, workers >= 1, "be at least 1; raise it"),
-    "deadline_seconds": (deadline_seconds, deadline_seconds > 0, "be positive; raise it"),
-    "max_error_rate": (max_error_rate, 0 <= max_error_rate <= 1, "lie in [0, 1]; change it"),
-    "worker_memory_gib": (worker_memory_gib, worker_memory_gib >= 0, "be positive, or 0 for no limit"),
-  }
-  for key, (value, holds, constraint) in constraints.items():
-    if not holds:
-      raise ValueError(f"rewards.{key}={value!r} must {constraint}.")
 
 
 class Rewards:
@@ -82,7 +37,7 @@ class Rewards:
     max_error_rate: float,
     worker_memory_gib: float = 4.0,
   ):
-    _check_settings(components, workers, deadline_seconds, max_error_rate, worker_memory_gib)
+    check_settings(components, workers, deadline_seconds, max_error_rate, worker_memory_gib)
     self._components = [make_component(name, spec) for name, spec in components.items()]
     self._max_error_rate = max_error_rate
     self._failed, self._scored = collections.Counter(), collections.Counter()  # by component, over all calls

@@ -64,3 +64,17 @@ def _check_options(key: str, component: Component) -> None:
     outcome = rules.evaluate(component.call("", Example("", "0"), RuleContext(0, False, 2**31)))
     if outcome.failure:
       raise ValueError(f"{key}={component.options!r} fail in rule {component.rule_name}: {outcome.message}")
+
+
+def check_settings(components, workers, deadline_seconds, max_error_rate, worker_memory_gib) -> None:
+  """Raises ValueError naming the first `rewards.*` setting that cannot work."""
+  constraints = {
+    "components": (components, len(components) > 0, "name at least one component; add one"),
+    "workers": (workers, workers >= 1, "be at least 1; raise it"),
+    "deadline_seconds": (deadline_seconds, deadline_seconds > 0, "be positive; raise it"),
+    "max_error_rate": (max_error_rate, 0 <= max_error_rate <= 1, "lie in [0, 1]; change it"),
+    "worker_memory_gib": (worker_memory_gib, worker_memory_gib >= 0, "be positive, or 0 for no limit"),
+  }
+  for key, (value, holds, constraint) in constraints.items():
+    if not holds:
+      raise ValueError(f"rewards.{key}={value!r} must {constraint}.")

@@ -12,7 +12,8 @@ from grpo_jax.runs.programs import Programs, like, shaped
 from grpo_jax.runs.setup import Setup
 from grpo_jax.runs.validate import updates_per_iteration
 from grpo_jax.sampling.generate import generate
-from grpo_jax.training.policy_step import Cut, policy_step
+from grpo_jax.training.accumulate import Cut
+from grpo_jax.training.policy_step import policy_step
 from grpo_jax.training.state import end_iteration
 from grpo_jax.types import Experience, Prompts, Rollout, SampleRequest
 

@@ -14,7 +14,7 @@ from grpo_jax.runs.prompts import draw
 from grpo_jax.runs.setup import Setup, fresh_state
 from grpo_jax.runs.stage import Stage
 from grpo_jax.runs.validate import optimizer_spec
-from grpo_jax.training.policy_step import Cut
+from grpo_jax.training.accumulate import Cut
 from grpo_jax.training.sft_step import sft_step
 from grpo_jax.training.state import end_iteration
 from grpo_jax.types import Experience

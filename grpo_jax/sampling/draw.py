@@ -23,11 +23,15 @@ def token_uniforms(seed, stream: int, uids_B, group_size: int, length: int):
   return ((keys[:, 0] >> 8).astype(jnp.float32) * 2.0**-24).reshape(B, G, T)
 
 
-def _count_below(cumulative, threshold, weights):
-  """First index whose cumulative weight exceeds the threshold; never one of weight 0, whatever the rounding."""
-  index = jnp.sum(cumulative <= threshold, -1)
-  last = weights.shape[-1] - 1 - jnp.argmax(weights[:, ::-1] > 0, -1)
-  return jnp.minimum(index, last)
+def _first_above(cumulative, threshold, weights):
+  """First index of positive weight whose cumulative weight exceeds the threshold, else the last of positive weight.
+
+  Never one of weight 0, whatever the rounding: neither the threshold nor the sums are exact at a boundary.
+  """
+  positive = weights > 0
+  above = positive & (cumulative > threshold)
+  last = weights.shape[-1] - 1 - jnp.argmax(positive[:, ::-1], -1)
+  return jnp.where(jnp.any(above, -1), jnp.argmax(above, -1), last)
 
 
 def sample(logits_NV, uniform_N):
@@ -40,10 +44,10 @@ def sample(logits_NV, uniform_N):
   sums = jnp.sum(weights, -1)
   cumulative = jnp.cumsum(sums, -1)
   threshold = uniform_N[:, None] * cumulative[:, -1:]
-  block = _count_below(cumulative, threshold, sums)[:, None]
+  block = _first_above(cumulative, threshold, sums)[:, None]
   before = jnp.take_along_axis(cumulative - sums, block, 1)
   inside = jnp.take_along_axis(weights, block[..., None], 1)[:, 0]
-  index = _count_below(jnp.cumsum(inside, -1), threshold - before, inside)
+  index = _first_above(jnp.cumsum(inside, -1), threshold - before, inside)
   token = block[:, 0] * BLOCK + index
   logp = jnp.take_along_axis(logits, token[:, None], -1)[:, 0] - top[:, 0] - jnp.log(cumulative[:, -1])
   return token.astype(jnp.int32), logp

@@ -1,6 +1,4 @@
-"""The pure policy step, `(state, batch) -> (state, metrics)`, and the accumulation that every step shares."""
-
-from dataclasses import dataclass
+"""The pure policy step: `(state, batch) -> (state, metrics)`."""
 
 import jax
 import jax.numpy as jnp
@@ -10,74 +8,15 @@ from grpo_jax.algorithms.reductions import selected_sum
 from grpo_jax.algorithms.spec import AlgorithmSpec
 from grpo_jax.models.config import ModelConfig
 from grpo_jax.models.logps import tree_logps
+from grpo_jax.training.accumulate import Cut, accumulate
 from grpo_jax.training.optimizer import OptimizerSpec, apply_gradients
 from grpo_jax.training.state import TrainState
 from grpo_jax.types import Experience
 
 
-@dataclass(frozen=True)
-class Cut:
-  """How a minibatch is cut to save memory; never changes a result. 0 is the whole axis."""
-
-  prompts: int = 0  # prompts per microbatch
-  members: int = 0  # completions of each prompt per microbatch
-  logit_chunk: int = 0  # tokens of T per chunk of logits; 0 chooses
-
-
-def _microbatches(batch: Experience, cut: Cut) -> Experience:
-  """The same batch with a leading axis of (prompts × members) cuts; strided, so that each device keeps its rows."""
-  B, G = batch.mask_BGT.shape[:2]
-  b, g = cut.prompts or B, cut.members or G
-  nb, ng = B // b, G // g
-
-  def rows(a):  # [B, ...] -> [nb, b, ...]
-    return jnp.swapaxes(a.reshape(b, nb, *a.shape[1:]), 0, 1)
-
-  def members(a):  # [B, G, ...] -> [nb * ng, b, g, ...]
-    a = rows(a).reshape(nb, b, ng, g, *a.shape[2:])
-    return jnp.swapaxes(a, 1, 2).reshape(nb * ng, b, g, *a.shape[4:])
-
-  prompts = jax.tree.map(lambda a: jnp.repeat(rows(a), ng, 0), batch.prompts)
-  grouped = jax.tree.map(members, batch.replace(prompts=None))
-  return grouped.replace(prompts=prompts)
-
-
-def accumulate(loss_fn, params, batch: Experience, cut: Cut):
-  """Gradient of (sum of numerators) / (sum of denominators) over microbatches, and summed metrics.
-
-  `loss_fn(params, microbatch) -> (numerator, (denominator, metrics))`. Metrics are (sum, count); those whose name
-  ends in `_max` are combined by maximum.
-  """
-  grad = jax.value_and_grad(loss_fn, has_aux=True)
-
-  def one(micro):
-    (_, (denominator, metrics)), grads = grad(params, micro)
-    return grads, jnp.asarray(denominator, jnp.float32), metrics
-
-  micros = _microbatches(batch, cut)
-  count = micros.mask_BGT.shape[0]
-  first = one(jax.tree.map(lambda a: a[0], micros))
-  if count > 1:
-
-    def add(total, micro):
-      grads, denominator, metrics = one(micro)
-      return (jax.tree.map(jnp.add, total[0], grads), total[1] + denominator, merged(total[2], metrics)), None
-
-    first, _ = jax.lax.scan(add, first, jax.tree.map(lambda a: a[1:], micros))
-  grads, denominator, metrics = first
-  return jax.tree.map(lambda g: g / jnp.maximum(denominator, 1), grads), metrics
-
-
-def merged(a: dict, b: dict) -> dict:
-  """Metrics of two parts of a batch as one."""
-  return {
-    name: jax.tree.map(jnp.maximum if name.endswith("_max") else jnp.add, a[name], b[name]) for name in a
-  }
-
-
 def policy_step(
   state: TrainState, batch: Experience, spec: AlgorithmSpec, optimizer: OptimizerSpec, temperature,
-  *, cfg: ModelConfig, cut: Cut = Cut(),
+  *, cfg: ModelConfig, cut: Cut = Cut(),  # noqa: B008  frozen
 ):
   """One optimizer update on a minibatch of groups.
 

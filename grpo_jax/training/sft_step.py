@@ -3,8 +3,8 @@
 from grpo_jax.algorithms.reductions import selected_sum, token_mean
 from grpo_jax.models.config import ModelConfig
 from grpo_jax.models.logps import tree_logps
+from grpo_jax.training.accumulate import Cut, accumulate
 from grpo_jax.training.optimizer import OptimizerSpec, apply_gradients
-from grpo_jax.training.policy_step import Cut, accumulate
 from grpo_jax.training.state import TrainState
 from grpo_jax.types import Experience
 

@@ -35,7 +35,8 @@ def run(workdir):
 
 def killed_run(workdir, lines: int):
   """Starts a run and kills it with SIGKILL once it has printed so many lines."""
-  process = subprocess.Popen(command(workdir), cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+  process = subprocess.Popen(
+    command(workdir), cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
   for _ in range(lines):
     if not process.stdout.readline():
       break

@@ -1,0 +1,37 @@
+"""What scoring a rollout gives: rewards, their components, and what failed."""
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+  """One item without a score; `kind` is "error" or "deadline", `text` the completion's start, as a repr."""
+
+  component: str
+  rule: str
+  kind: str
+  message: str
+  text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+  """Rewards of B × G completions; a failed item has score 0 in its component.
+
+  `rewards_BG` is the weighted sum, `components` holds the unweighted scores [B, G] by name, both float32.
+  """
+
+  rewards_BG: np.ndarray
+  components: dict[str, np.ndarray]
+  errors: int
+  deadlines: int
+  failures: list[Failure]
+
+  def metrics(self) -> dict[str, tuple[float, int]]:
+    """(sum, count) of the total and of each component; (failed, scored) items for errors and deadlines."""
+    scores = {"total": self.rewards_BG} | self.components
+    metrics = {f"reward/{name}": (float(score.sum()), score.size) for name, score in scores.items()}
+    items = self.rewards_BG.size * len(self.components)
+    return metrics | {"reward/errors": (self.errors, items), "reward/deadlines": (self.deadlines, items)}
