@@ -28,7 +28,7 @@ def policy_loss(logps_BGT, mask_BGT, advantages_BG, old_logps_BGT, ref_logps_BGT
   stop = jax.lax.stop_gradient
   pick = lambda a: jnp.where(mask_BGT, a, 0)  # noqa: E731  padding is selected away before it is computed with
   logps = pick(logps_BGT)
-  old = stop(logps) if old_logps_BGT is None else pick(old_logps_BGT)
+  old = stop(logps if old_logps_BGT is None else pick(old_logps_BGT))
   ratio = RATIOS[spec.ratio](logps, old)
   advantage = stop(advantages_BG)[..., None]
   terms = -SURROGATES[spec.surrogate](ratio, advantage, spec)
@@ -39,7 +39,7 @@ def policy_loss(logps_BGT, mask_BGT, advantages_BG, old_logps_BGT, ref_logps_BGT
     "policy/ratio": (selected_sum(ratio, mask_BGT), count),
   }
   if spec.kl != "off":
-    kl = KL[spec.kl](logps, pick(ref_logps_BGT))
+    kl = KL[spec.kl](logps, stop(pick(ref_logps_BGT)))
     terms = terms + spec.beta * kl
     metrics["policy/kl"] = (selected_sum(kl, mask_BGT), count)
   loss = REDUCTIONS[spec.reduction](terms, mask_BGT, spec)

@@ -46,6 +46,7 @@ def prepare(make: Callable[[], tfds.core.DatasetBuilder], manual_dir: str = "") 
   builder = make()
   if builder.is_prepared():
     return builder
+  tfds.disable_progress_bar()
   manual = str(pathlib.Path(manual_dir).expanduser()) if manual_dir else None
   download = tfds.download.DownloadConfig(manual_dir=manual, try_download_gcs=False)
   try:

@@ -48,16 +48,17 @@ def accumulate(loss_fn, params, batch: Experience, cut: Cut):
     return grads, jnp.asarray(denominator, jnp.float32), metrics
 
   micros = _microbatches(batch, cut)
-  count = micros.mask_BGT.shape[0]
-  first = one(jax.tree.map(lambda a: a[0], micros))
-  if count > 1:
+  first = jax.tree.map(lambda a: a[0], micros)
+  if micros.mask_BGT.shape[0] == 1:
+    grads, denominator, metrics = one(first)
+  else:
 
     def add(total, micro):
       grads, denominator, metrics = one(micro)
       return (jax.tree.map(jnp.add, total[0], grads), total[1] + denominator, merged(total[2], metrics)), None
 
-    first, _ = jax.lax.scan(add, first, jax.tree.map(lambda a: a[1:], micros))
-  grads, denominator, metrics = first
+    zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(one, first))
+    (grads, denominator, metrics), _ = jax.lax.scan(add, zeros, micros)
   return jax.tree.map(lambda g: g / jnp.maximum(denominator, 1), grads), metrics
 
 

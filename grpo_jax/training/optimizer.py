@@ -48,7 +48,7 @@ def apply_gradients(state, grads, spec: OptimizerSpec):
   p ← p - lr (m̂ / (sqrt(v̂) + eps) + weight_decay p), gradients first scaled to `clip_norm` at most.
   Returns the state and metrics as (sum, count).
   """
-  norm = optax.global_norm(grads)
+  norm = optax.tree.norm(grads)
   finite = jnp.isfinite(norm)
   scale = jnp.minimum(1.0, spec.clip_norm / jnp.maximum(norm, 1e-30))
   grads = jax.tree.map(lambda g: jnp.where(finite, g * scale, 0), grads)

@@ -32,7 +32,7 @@ def test_gsm8k_lines():
   source = make_source({**GSM8K, "prompt_template": "Q: {prompt}\nA: \\boxed{}"}, "train")
   assert len(source) == 20
   first = source[0]
-  assert first.answer == "72" and first.solution.endswith("#### 72") and first.prompt.startswith("Q: Natalia")
+  assert first.answer == "18" and first.solution.endswith("#### 18") and first.prompt.startswith("Q: Janet")
   assert first.prompt.endswith("\nA: \\boxed{}")
 
 
@@ -137,7 +137,7 @@ def test_gsm8k_through_tfds_follows_the_files(tmp_path):
   write(tmp_path / "gsm8k_test.jsonl", {"question": "1+1?", "answer": "#### 2"})
   assert len(make_source(config, "heldout")) == 1  # new files are read, old prepared data is not
   rows = make_source(generic, "heldout")
-  assert len(rows) == 5 and rows[0].answer == "72" and rows[0].solution.endswith("#### 72")
+  assert len(rows) == 5 and rows[0].answer == "18" and rows[0].solution.endswith("#### 18")
   with pytest.raises(ValueError, match="split='test' of gsm8k_local must be one of"):
     make_source({**generic, "heldout_split": "test"}, "heldout")
 

@@ -1,0 +1,112 @@
+"""Whole runs in this process: shipped configs shrunk, nothing compiled after warm-up, health metrics, export."""
+
+import functools
+import importlib.util
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+from grpo_jax import main
+from grpo_jax.config.identity import identity
+from grpo_jax.distributed.mesh import make_mesh
+from grpo_jax.metrics import read_rows
+from grpo_jax.runs import setup
+from grpo_jax.runs.stage import Stage
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def load(path, *args):
+  spec = importlib.util.spec_from_file_location("config_file", ROOT / path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module.get_config(*args)
+
+
+def tiny():
+  config = load("tests/runs/tiny_run.py")
+  config.train.iterations, config.sft.steps = 4, 2
+  return config
+
+
+def gsm8k():
+  """The shipped config on a 260K-parameter model and twenty of its own problems."""
+  c = load("configs/gsm8k.py", str(ROOT / "tests/data/stories260k"))
+  sample = str(ROOT / "tests/data/gsm8k_sample.jsonl")
+  with c.unlocked():
+    del c.data.heldout_path
+    c.data.path, c.data.heldout_fraction = sample, 0.3
+  c.prompt_buckets, c.completion_buckets = (224, 416), (8, 16)
+  c.train.iterations, c.train.prompts, c.train.micro_prompts, c.sampling.group_size = 2, 2, 1, 2
+  c.evaluate.problems, c.evaluate.batch, c.rewards.workers, c.rewards.self_test = 2, 2, 1, 4
+  c.log.tensorboard = False
+  return c
+
+
+@pytest.fixture(autouse=True)
+def one_device(monkeypatch):
+  """Batches of a tiny run need not divide by the eight fake devices."""
+  monkeypatch.setattr(setup, "make_mesh", functools.partial(make_mesh, devices=jax.devices()[:1]))
+
+
+@pytest.fixture
+def compilations(monkeypatch):
+  """Compilations inside and outside the loops of stages: {"warm": n, "late": n}."""
+  count, state = {"warm": 0, "late": 0}, {"phase": "warm"}
+
+  def listen(name, seconds, **_):
+    if name == "/jax/core/compile/backend_compile_duration":
+      count[state["phase"]] += 1
+
+  for method, phase in (("resume", "late"), ("finish", "warm")):
+    original = getattr(Stage, method)
+
+    def switched(self, *args, original=original, phase=phase):
+      state["phase"] = phase
+      return original(self, *args)
+
+    monkeypatch.setattr(Stage, method, switched)
+  jax.monitoring.register_event_duration_secs_listener(listen)
+  yield count
+  state["phase"] = "over"
+  count["over"] = 0
+
+
+@pytest.mark.parametrize("config", [tiny, gsm8k])
+def test_nothing_compiles_after_warm_up(config, tmp_path, compilations):
+  c = config()
+  main.run(c, tmp_path)
+  assert compilations["warm"] > 4
+  assert compilations["late"] == 0
+  rows = [r for r in read_rows(tmp_path / "rl/metrics.jsonl") if r["kind"] == "train"]
+  assert len(rows) == c.train.iterations
+  for row in rows:
+    assert np.isfinite(row["loss/policy"])
+    assert row["policy/sampler_gap_max"] <= 1e-4
+    assert 0 <= row["groups/no_signal"] <= 1 and 0 <= row["length/truncated"] <= 1
+  if config is gsm8k:
+    assert rows[-1]["groups/no_signal"] == 1  # far too small to solve a problem, and the metric says so
+
+
+def test_summary_curve_and_export(tmp_path):
+  config = tiny()
+  config.checkpoint.export = True
+  summary = main.run(config, tmp_path)
+  assert {"start", "end", "greedy_gain"} <= set(summary) == set(json.loads((tmp_path / "summary.json").read_text()))
+  assert (tmp_path / "learning_curve.png").read_bytes()[:4] == b"\x89PNG"
+  from grpo_jax.models.load import load_any
+
+  cfg, _, tokenizer = load_any(tmp_path / "export")
+  assert cfg.num_layers == config.model.num_layers
+  assert tokenizer.decode(tokenizer.encode("12+3=", add_special_tokens=False)).replace(" ", "") == "12+3="
+
+
+def test_identity_ignores_what_only_watches_and_sees_what_computes():
+  a, b = tiny(), tiny()
+  b.log.every = 7
+  assert identity(a) == identity(b)
+  b.algorithm.beta = 0.01
+  assert identity(a) != identity(b)
