@@ -30,7 +30,7 @@ def get_config(arg: str = "smollm2-135m"):
               "answer_after": "####", "prompt_template": TEMPLATE}
   c.prompt_buckets = (128, 256)
   c.completion_buckets = (128, 256)
-  c.rewards.components = {"correct": {"rule": "math", "weight": 1.0, "options": {}}}
+  c.rewards.components = {"correct": {"rule": "math", "weight": 1.0, "options": {"after": "####"}}}
   c.sampling.group_size = 8
   c.train.iterations = 200
   c.train.prompts = 16

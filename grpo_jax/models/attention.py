@@ -52,7 +52,9 @@ def attend(q_BKGRTE, segments):
   """
   scores, wider = [], jnp.promote_types(q_BKGRTE.dtype, jnp.float32)
   for keys, _, mask in segments:
-    if keys.shape[2] == 1:
+    if keys.shape[3] == 1:  # one token against itself: a product, cheaper than a batch of tiny matmuls
+      s = jnp.sum(q_BKGRTE * keys[:, :, :, None], -1, keepdims=True, dtype=wider)
+    elif keys.shape[2] == 1:
       s = jnp.einsum("bkgrte,bkse->bkgrts", q_BKGRTE, keys[:, :, 0], preferred_element_type=wider)
     else:
       s = jnp.einsum("bkgrte,bkgse->bkgrts", q_BKGRTE, keys, preferred_element_type=wider)
@@ -63,7 +65,9 @@ def attend(q_BKGRTE, segments):
     e = jnp.exp(s - top)
     total = total + jnp.sum(e, -1, keepdims=True)
     e = e.astype(values.dtype)
-    if values.shape[2] == 1:
+    if values.shape[3] == 1:
+      out = out + e * values[:, :, :, None]
+    elif values.shape[2] == 1:
       out = out + jnp.einsum("bkgrts,bkse->bkgrte", e, values[:, :, 0], preferred_element_type=wider)
     else:
       out = out + jnp.einsum("bkgrts,bkgse->bkgrte", e, values, preferred_element_type=wider)
