@@ -1,7 +1,9 @@
 """The embedded default: a character model learns column addition and subtraction from sloppy teachers, then by GRPO.
 
 Command:   python -m grpo_jax.main --config=configs/arithmetic.py
-Hardware:  2 CPU cores, 2 GB; Time: about 6 minutes.
+Hardware:  2 CPU cores, 2 GB.
+Time:      about 5 minutes.
+Expected:  held-out greedy accuracy at most 0.5 after SFT (0.43 seen), at least 0.9 after GRPO (0.94 seen).
 """
 
 from grpo_jax.config.defaults import default_config
