@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from grpo_jax.types import wide
@@ -74,11 +75,14 @@ def attend(q_BKGRTE, segments):
   return (out / total).astype(q_BKGRTE.dtype)
 
 
-def rope_tables(positions_BGT, head_width: int, theta: float, dtype):
-  """cos and sin of the rotary angles, `[B, 1, G, 1, T, E/2]` (Su et al. 2021, half-split layout)."""
-  frequency = theta ** (-jnp.arange(0, head_width, 2, dtype=dtype) / head_width)
-  angle = positions_BGT[:, None, :, None, :, None].astype(dtype) * frequency[None, None, None, None, None]
-  return jnp.cos(angle), jnp.sin(angle)
+def rope_tables(positions_BGT, length: int, head_width: int, theta: float, dtype):
+  """cos and sin of the rotary angles, `[B, 1, G, 1, T, E/2]` (Su et al. 2021, half-split layout).
+
+  Looked up in a constant table of `length` positions, else XLA computes them again in every layer.
+  """
+  frequency = theta ** (-np.arange(0, head_width, 2, dtype=dtype) / head_width)
+  angle = np.arange(length, dtype=dtype)[:, None] * frequency[None].astype(dtype)
+  return tuple(jnp.asarray(f(angle))[positions_BGT][:, None, :, None] for f in (np.cos, np.sin))
 
 
 def rotate(x, tables):

@@ -73,15 +73,17 @@ def decoder(params, cfg: ModelConfig, tokens_BGT, positions_BGT, valid_BGT, cont
 
   Args:
     params: the tree of `config.param_shapes`; `params["layers"]` may be a list (`split_layers`).
-    tokens_BGT, positions_BGT, valid_BGT: G branches of T tokens; invalid tokens are never read.
+    tokens_BGT, positions_BGT, valid_BGT: G branches of T tokens; invalid tokens are never read, and positions are
+      less than T plus the lengths of the context.
     context: segments every token may also attend to (a prefix with G = 1, a cache with G branches).
   """
   B, G, T = tokens_BGT.shape
   embedded = params["embed"][tokens_BGT.reshape(-1)].astype(cfg.compute_dtype)
   x_ND = jnp.where(valid_BGT.reshape(-1, 1), embedded, 0)
+  length = T + sum(kv.positions.shape[-1] for kv in context)
   body = partial(
     _layer, cfg=cfg, shape=(B, G, T),
-    tables=rope_tables(positions_BGT, cfg.head_width, cfg.rope_theta, wide(x_ND).dtype),
+    tables=rope_tables(positions_BGT, length, cfg.head_width, cfg.rope_theta, wide(x_ND).dtype),
     own_mask=visible(positions_BGT, positions_BGT, valid_BGT),
     context_masks=[visible(positions_BGT, kv.positions, kv.valid) for kv in context],
   )

@@ -46,7 +46,7 @@ def generate(params, cfg: ModelConfig, prompts: Prompts, seed, request: SampleRe
   B = prompts.tokens_BP.shape[0]
   prefix = prefill(params, cfg, prompts)
   fast = {**params, "layers": split_layers(cfg, params["layers"])}
-  matrix = head(params).astype(cfg.compute_dtype)
+  matrix = jax.lax.optimization_barrier(head(params).astype(cfg.compute_dtype))  # transposed once, not at every step
   start_B = jnp.sum(prompts.mask_BP, 1, dtype=jnp.int32) - 1
   uniforms_BGT = token_uniforms(seed, request.stream, prompts.uids_B, G, T)
   stop_ids = jnp.asarray(request.stop_ids or (-1,), jnp.int32)
@@ -63,7 +63,8 @@ def generate(params, cfg: ModelConfig, prompts: Prompts, seed, request: SampleRe
     row = (jnp.where(done_BG, 0, token), ~done_BG, jnp.where(done_BG, 0, logp))
     rollout = [jax.lax.dynamic_update_index_in_dim(a, x, t, 2) for a, x in zip(rollout, row, strict=True)]
     stopped = jnp.any(token[..., None] == stop_ids[None, None], -1)
-    return t + 1, token, done_BG | stopped, _written(cache, new, t), rollout
+    slot = t + jnp.minimum(jnp.min(token), 0)  # is t, but known after the cache was read: so it is not copied
+    return t + 1, token, done_BG | stopped, _written(cache, new, slot), rollout
 
   current_BG = jnp.broadcast_to(prompts.tokens_BP[:, -1:], (B, G))
   empty = [jnp.zeros((B, G, T), dtype) for dtype in (jnp.int32, bool, jnp.float32)]
