@@ -5,7 +5,9 @@ The same command resumes where it was, bit for bit, or says that the run is done
 
 import os
 import pathlib
+import re
 import sys
+import traceback
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -48,7 +50,22 @@ def run(config, workdir: pathlib.Path) -> dict:
   return write_report(workdir, config)
 
 
+def parse(argv):
+  """Flags, or one sentence about a key that the schema does not have, in the config file or on the command line."""
+  try:
+    return app.parse_flags_with_usage(argv)
+  except (AttributeError, KeyError) as error:
+    file = next((a.split("=", 1)[1].split(":")[0] for a in argv if a.startswith("--config=")), "")
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if file and f.filename.endswith(file)]
+    text = str(error.args[0])
+    key = (re.findall(r"[\"'](\w+)[\"'\\]", text) or [text])[0]
+    where = f"{file} line {frames[-1].lineno}" if frames else next((a for a in argv if key in a), "--config")
+    hint = "".join(f"; did you mean {name!r}?" for name in re.findall(r'Did you mean "(\w+)"', text)[:1])
+    sys.exit(f"error: {where}: {key!r} is not a key of the schema (grpo_jax/config/defaults.py){hint}")
+
+
 def main(argv):
+  """Runs the config of the flags in its workdir; bad input ends in one sentence and exit status 1."""
   if len(argv) > 1:
     raise app.UsageError(f"unknown arguments {argv[1:]}")
   from grpo_jax.rewards.combine import RewardError
@@ -66,4 +83,4 @@ def main(argv):
 
 if __name__ == "__main__":
   flags.mark_flag_as_required("config")
-  app.run(main)
+  app.run(main, flags_parser=parse)

@@ -21,13 +21,22 @@ def rms_norm(x, weight, epsilon: float):
   return scaled.astype(x.dtype) * weight.reshape((1,) * (x.ndim - 1) + (-1,)).astype(x.dtype)
 
 
-def split_layers(cfg: ModelConfig, stacked):
-  """Layer-stacked arrays as the layer loop wants them: untouched for a scan, a list of L trees when unrolled."""
-  if cfg.scan_layers:
-    return stacked
-  leaves, treedef = jax.tree.flatten(stacked)
+@jax.checkpoint  # keeps its two inputs for the backward pass and nothing between
+def gated(gate, up):
+  """SwiGLU: silu(gate) · up (Shazeer 2020)."""
+  return jax.nn.silu(gate) * up
+
+
+def unstacked(cfg: ModelConfig, params):
+  """Parameters as the layer loop wants them: untouched for a scan, `layers` a list of L trees when unrolled.
+
+  `decoder` does this itself; the decoding loop does it once, before it.
+  """
+  if cfg.scan_layers or isinstance(params["layers"], list):
+    return params
+  leaves, treedef = jax.tree.flatten(params["layers"])
   split = [jax.lax.split(a, (1,) * cfg.num_layers, 0) for a in leaves]  # its gradient is one concatenation
-  return [treedef.unflatten([parts[layer][0] for parts in split]) for layer in range(cfg.num_layers)]
+  return {**params, "layers": [treedef.unflatten([a[i][0] for a in split]) for i in range(cfg.num_layers)]}
 
 
 def over_layers(body, x, layers):
@@ -65,14 +74,14 @@ def _layer(x_ND, layer, *, cfg: ModelConfig, shape, tables, own_mask, context_ma
   out = attend(q, [*segments, (k, v, own_mask)])
   x_ND = x_ND + dense(out.transpose(0, 2, 4, 1, 3, 5).reshape(B * G * T, -1), "o")
   h = rms_norm(x_ND, p["mlp_norm"], cfg.norm_epsilon)
-  return x_ND + dense(jax.nn.silu(dense(h, "gate")) * dense(h, "up"), "down"), (k, v)
+  return x_ND + dense(gated(dense(h, "gate"), dense(h, "up")), "down"), (k, v)
 
 
 def decoder(params, cfg: ModelConfig, tokens_BGT, positions_BGT, valid_BGT, context: tuple[KV, ...] = ()):
   """Hidden states after the final norm, `[B, G, T, D]`, and the keys and values of these tokens as a `KV`.
 
   Args:
-    params: the tree of `config.param_shapes`; `params["layers"]` may be a list (`split_layers`).
+    params: the tree of `config.param_shapes`; `params["layers"]` may be a list (`unstacked`).
     tokens_BGT, positions_BGT, valid_BGT: G branches of T tokens; invalid tokens are never read, and positions are
       less than T plus the lengths of the context.
     context: segments every token may also attend to (a prefix with G = 1, a cache with G branches).
@@ -88,8 +97,7 @@ def decoder(params, cfg: ModelConfig, tokens_BGT, positions_BGT, valid_BGT, cont
     context_masks=[visible(positions_BGT, kv.positions, kv.valid) for kv in context],
   )
   body = jax.checkpoint(body) if cfg.remat else body
-  layers = params["layers"]
-  layers = layers if isinstance(layers, list) else split_layers(cfg, layers)
+  layers = unstacked(cfg, params)["layers"]
   pairs = [(kv.keys, kv.values) for kv in context]
   if isinstance(layers, list):
     per_layer = [(p, [(k[i], v[i]) for k, v in pairs]) for i, p in enumerate(layers)]

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from grpo_jax.models.attention import KV
 from grpo_jax.models.config import ModelConfig
-from grpo_jax.models.decoder import decoder, head, prefill, split_layers
+from grpo_jax.models.decoder import decoder, head, prefill, unstacked
 from grpo_jax.sampling.draw import draw_tokens, filtered, token_uniforms
 from grpo_jax.types import Prompts, Rollout, SampleRequest
 
@@ -45,7 +45,7 @@ def generate(params, cfg: ModelConfig, prompts: Prompts, seed, request: SampleRe
   G, T = request.group_size, request.max_new_tokens
   B = prompts.tokens_BP.shape[0]
   prefix = prefill(params, cfg, prompts)
-  fast = {**params, "layers": split_layers(cfg, params["layers"])}
+  fast = unstacked(cfg, params)
   matrix = jax.lax.optimization_barrier(head(params).astype(cfg.compute_dtype))  # transposed once, not at every step
   start_B = jnp.sum(prompts.mask_BP, 1, dtype=jnp.int32) - 1
   uniforms_BGT = token_uniforms(seed, request.stream, prompts.uids_B, G, T)
