@@ -32,6 +32,8 @@ def get_config():
   c.train.logit_chunk = 4
   c.optimizer.learning_rate = 2e-5
   c.optimizer.warmup_steps = 5
+  c.optimizer.schedule = "linear"
+  c.optimizer.final_fraction = 0.2
   c.evaluate.every = 25
   c.evaluate.problems = 512
   c.evaluate.batch = 64

@@ -68,7 +68,7 @@ def main(argv):
   """Runs the config of the flags in its workdir; bad input ends in one sentence and exit status 1."""
   if len(argv) > 1:
     raise app.UsageError(f"unknown arguments {argv[1:]}")
-  from grpo_jax.rewards.combine import RewardError
+  from grpo_jax.rewards.self_test import RewardError
 
   logging.set_verbosity(logging.ERROR)
   os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

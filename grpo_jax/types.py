@@ -53,12 +53,20 @@ class Rollout:
 
 @struct.dataclass
 class Experience:
-  """What a policy step learns from. `old_logps_BGT` is None when one update uses the rollout (old = current)."""
+  """What a policy step learns from. `advantages_BGT` is `[B, G, 1]` where all tokens of a completion share one.
+
+  `old_logps_BGT` is None when one update uses the rollout (old = current); the rest are None unless the row asks.
+  """
 
   prompts: Prompts
   tokens_BGT: Array
   mask_BGT: Array
   behavior_logps_BGT: Array
-  advantages_BG: Array
+  advantages_BGT: Array
   old_logps_BGT: Array | None = None
   ref_logps_BGT: Array | None = None
+  ref_hidden_BGTD: Array | None = None  # the reference's hidden states, for the exact KL
+  roles_BG: Array | None = None  # +1 best, -1 worst of the group, for the pair loss
+  values_BGT: Array | None = None  # the critic's, before its update
+  returns_BGT: Array | None = None  # what the critic learns
+  picked_BGT: Array | None = None  # tokens that a covariance row treats apart

@@ -50,7 +50,7 @@ def experience(prompts: Prompts, G: int = 4, T: int = 6, seed: int = 3, **sizes)
   rng, B = np.random.default_rng(seed), prompts.tokens_BP.shape[0]
   tokens, mask = completions(B, G, T, **sizes)
   logps = [np.where(mask, rng.normal(-2, 0.5, mask.shape), 0).astype(np.float32) for _ in range(3)]
-  return Experience(prompts, tokens, mask, logps[0], rng.normal(0, 1, (B, G)).astype(np.float32), *logps[1:])
+  return Experience(prompts, tokens, mask, logps[0], rng.normal(0, 1, (B, G, 1)).astype(np.float32), *logps[1:])
 
 
 def gap(a, b) -> float:

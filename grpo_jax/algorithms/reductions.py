@@ -6,6 +6,7 @@ With m the mask and N the number of sequences, the loss is numerator / denominat
 |---|---|---|---|
 | sequence_mean | sum_i (sum_t m x) / len_i | N | 1 / (N len_i): GRPO, favours short wrong answers less than long ones |
 | token_mean | sum m x | sum m | the same for all (DAPO) |
+| sequence_sum | sum m x | N | the same; a long completion weighs more than a short one |
 | constant | sum m x | N · constant | the same, and independent of the lengths (Dr. GRPO) |
 """
 
@@ -33,8 +34,6 @@ def constant(terms_BGT, mask_BGT, divisor):
   return selected_sum(terms_BGT, mask_BGT), mask_BGT.shape[0] * mask_BGT.shape[1] * divisor
 
 
-REDUCTIONS = {
-  "sequence_mean": lambda x, m, spec: sequence_mean(x, m),
-  "token_mean": lambda x, m, spec: token_mean(x, m),
-  "constant": lambda x, m, spec: constant(x, m, spec.reduction_divisor),
-}
+def sequence_sum(terms_BGT, mask_BGT):
+  """Sum over the tokens of each sequence, mean over sequences: REINFORCE's log p of the whole completion."""
+  return constant(terms_BGT, mask_BGT, 1)

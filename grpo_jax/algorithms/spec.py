@@ -1,15 +1,24 @@
 """An algorithm is a row of a table: advantage × ratio × surrogate × KL × reduction.
 
 Choices are static (another choice is another program); numbers are array leaves, so changing one compiles nothing.
-To add a cell: write the function beside its relatives, add its name to their dict, name it in a preset here.
+To add a cell: write the function beside its relatives, add its name to table.py, name it in a preset here.
 """
 
 from flax import struct
 
-from grpo_jax.algorithms.advantages import ADVANTAGES
-from grpo_jax.algorithms.kl import KL
-from grpo_jax.algorithms.reductions import REDUCTIONS
-from grpo_jax.algorithms.surrogates import RATIOS, SURROGATES
+from grpo_jax.algorithms.preference import PAIR_LOSSES
+from grpo_jax.algorithms.ratios import CORRECTIONS
+from grpo_jax.algorithms.table import (
+  ADVANTAGES,
+  KL,
+  NEEDS_GREEDY,
+  NEEDS_PICKED,
+  NEEDS_STEPS,
+  NEEDS_VALUES,
+  RATIOS,
+  REDUCTIONS,
+  SURROGATES,
+)
 
 
 def choice(default):
@@ -26,13 +35,39 @@ class AlgorithmSpec:
   ratio: str = choice("token")
   surrogate: str = choice("clipped")
   kl: str = choice("k3")  # "off" runs no reference pass
+  kl_place: str = choice("loss")  # or "reward"
+  beta_control: str = choice("fixed")  # or "adaptive"
   reduction: str = choice("sequence_mean")
+  truncated: str = choice("keep")  # completions without a stop token: keep | mask | penalize
+  sampler_correction: str = choice("off")  # importance weights for the sampler–trainer gap
+  pair_loss: str = choice("off")  # best against worst of each group, added to the loss
   shuffle_advantages: bool = choice(False)  # control: permute the advantages within each group
+  pass_k: int = choice(4)  # of advantage "pass_at_k"
   beta: float = 0.04
   epsilon_low: float = 0.2
   epsilon_high: float = 0.2
   advantage_epsilon: float = 1e-6
   reduction_divisor: float = 1.0  # for reduction "constant"; 0 in a config means the longest completion
+  kl_target: float = 0.05  # nats per token, for adaptive beta
+  kl_horizon: float = 10.0  # updates
+  dual_clip: float = 3.0  # surrogate "dual_clipped"
+  ratio_cap: float = 5.0  # largest ratio of "capped" and "cispo"
+  tau_positive: float = 1.0  # surrogate "sapo"
+  tau_negative: float = 1.05
+  cov_fraction: float = 2e-3  # of tokens that "clip_cov" and "kl_cov" treat apart
+  cov_low: float = 1.0  # band of "clip_cov"
+  cov_high: float = 5.0
+  cov_beta: float = 1.0  # penalty of "kl_cov"
+  sampler_low: float = 0.0  # bounds of the sampler weights
+  sampler_high: float = 3.0
+  gamma: float = 1.0  # advantage "gae"
+  gae_lambda: float = 0.95
+  mix: float = 0.5  # sequence-level share of advantage "multi_scale"
+  spread_floor: float = 0.1  # of the batch's spread, for advantage "group_floored"
+  truncation_penalty: float = 1.0  # subtracted from the reward, for truncated "penalize"
+  length_penalty: float = 0.0  # times length / longest times the group's pass rate, subtracted from the reward
+  pair_beta: float = 0.1  # of the pair loss
+  pair_weight: float = 1.0
 
 
 CELLS = {
@@ -40,15 +75,57 @@ CELLS = {
   "ddof": [0, 1],
   "ratio": sorted(RATIOS),
   "surrogate": sorted(SURROGATES),
-  "kl": ["off", *sorted(KL)],
+  "kl": ["off", *sorted(KL), "exact"],
+  "kl_place": ["loss", "reward"],
+  "beta_control": ["fixed", "adaptive"],
   "reduction": sorted(REDUCTIONS),
+  "truncated": ["keep", "mask", "penalize"],
+  "sampler_correction": list(CORRECTIONS),
+  "pair_loss": ["off", *PAIR_LOSSES],
 }
 
+NO_KL = {"kl": "off", "beta": 0.0}
 PRESETS = {
   # DeepSeekMath (arXiv 2402.03300), equation 3 with the k3 term of equation 4, one update per rollout.
   "grpo": {},
+  # The paper's own numbers, section 4.2: beta .04, and with the config's G 64, learning rate 1e-6, batch 1024.
+  "deepseekmath": {"beta": 0.04, "epsilon_low": 0.2, "epsilon_high": 0.2},
+  # Process supervision, section 4.1.3 of the same paper.
+  "grpo_process": {"advantage": "process"},
+  # EasyR1's default: dual clip 3, clip higher .3, token mean, KL .01.
+  "grpo_dual_clip": {"surrogate": "dual_clipped", "dual_clip": 3.0, "epsilon_high": 0.3, "beta": 0.01,
+                     "reduction": "token_mean"},
+  # GRPO and DPO on the best and the worst completion of each group.
+  "grpo_dpo": {"pair_loss": "sigmoid", "pair_weight": 0.1},
   # Understanding R1-Zero-like training (arXiv 2503.20783): no std, no length, no KL.
-  "dr_grpo": {"advantage": "centered", "kl": "off", "beta": 0.0, "reduction": "constant"},
+  "dr_grpo": {"advantage": "centered", "reduction": "constant", **NO_KL},
+  # DAPO (arXiv 2503.14476): clip higher, token mean, no KL; dynamic sampling is train.resample_attempts.
+  "dapo": {"epsilon_high": 0.28, "reduction": "token_mean", **NO_KL},
+  # GSPO (arXiv 2507.18071): ratio and clip of whole completions.
+  "gspo": {"ratio": "sequence", "epsilon_low": 3e-4, "epsilon_high": 4e-4, **NO_KL},
+  # MiniMax-M1 (arXiv 2506.13585).
+  "cispo": {"surrogate": "cispo", "ratio_cap": 5.0, "reduction": "token_mean", **NO_KL},
+  # SAPO (arXiv 2511.20347).
+  "sapo": {"surrogate": "sapo", **NO_KL},
+  # RLOO (arXiv 2402.14740): whole completions as actions, KL in the reward.
+  "rloo": {"advantage": "leave_one_out", "ratio": "none", "surrogate": "plain", "kl": "k1", "kl_place": "reward",
+           "reduction": "sequence_sum"},
+  # Williams 1992.
+  "reinforce": {"advantage": "none", "ratio": "none", "surrogate": "plain", "reduction": "sequence_sum", **NO_KL},
+  # REINFORCE++ (arXiv 2501.03262): token-level KL in the reward, whitened over the batch, clipped.
+  "reinforce_pp": {"advantage": "reinforce_pp", "kl": "k1", "kl_place": "reward", "reduction": "token_mean",
+                   "beta": 0.01},
+  # Its variant for several completions per prompt: k2 in the loss.
+  "reinforce_pp_baseline": {"advantage": "group_then_batch", "kl": "k2", "reduction": "token_mean", "beta": 0.01},
+  # ReMax (arXiv 2310.10505): reward of the greedy completion as baseline.
+  "remax": {"advantage": "remax", "ratio": "none", "surrogate": "plain", "kl": "k1", "kl_place": "reward",
+            "reduction": "sequence_sum"},
+  # OPO (arXiv 2505.23585): exact on-policy, length-weighted baseline, no KL.
+  "opo": {"advantage": "length_weighted", "ratio": "none", "surrogate": "plain", "reduction": "sequence_sum", **NO_KL},
+  # PPO (arXiv 1707.06347) as in RLHF: critic, GAE, k1 in the reward.
+  "ppo": {"advantage": "gae", "kl": "k1", "kl_place": "reward", "reduction": "token_mean"},
+  # Rejection-sampling fine-tuning: the log-likelihood of the completions that were kept.
+  "rejection": {"advantage": "kept", "ratio": "none", "surrogate": "log_prob", "reduction": "token_mean", **NO_KL},
 }
 
 
@@ -60,9 +137,38 @@ def make_spec(preset: str = "grpo", **overrides) -> AlgorithmSpec:
   for cell, known in CELLS.items():
     if getattr(spec, cell) not in known:
       raise ValueError(f"algorithm.{cell}={getattr(spec, cell)!r} is unknown; choose one of {known}.")
-  if spec.kl == "k1":
+  if spec.kl == "k1" and spec.kl_place == "loss":
     raise ValueError(
       "algorithm.kl='k1' has an expected on-policy gradient of zero in the loss, so it would penalize nothing; "
-      "use 'k3' (the published GRPO), 'k2' (the exact gradient) or 'off'."
+      "use 'k3' (the published GRPO), 'k2' (the exact gradient), kl_place='reward' or kl='off'."
     )
+  if spec.kl_place == "reward" and spec.kl in ("exact", "ratio_k3"):
+    raise ValueError(f"algorithm.kl={spec.kl!r} is a loss term; with kl_place='reward' use 'k1', 'k2' or 'k3'.")
+  if spec.beta_control == "adaptive" and spec.kl == "off":
+    raise ValueError("algorithm.beta_control='adaptive' needs a KL to follow; set algorithm.kl, e.g. 'k3'.")
+  if spec.pair_loss != "off" and (spec.kl == "off" or spec.reduction == "token_mean"):
+    raise ValueError(
+      f"algorithm.pair_loss={spec.pair_loss!r} needs reference log-probabilities and a denominator that no length "
+      "enters; set algorithm.kl (e.g. 'k3') and a reduction other than 'token_mean'."
+    )
+  if spec.pass_k < 2:
+    raise ValueError(f"algorithm.pass_k={spec.pass_k} must be at least 2; for 1 use advantage='leave_one_out'.")
   return spec
+
+
+def needs(spec: AlgorithmSpec) -> set[str]:
+  """What the row asks of a run: greedy (a greedy completion per prompt), steps, values, picked, reference."""
+  asks = {"greedy": spec.advantage in NEEDS_GREEDY, "steps": spec.advantage in NEEDS_STEPS,
+          "values": spec.advantage in NEEDS_VALUES, "picked": spec.surrogate in NEEDS_PICKED,
+          "reference": spec.kl != "off"}
+  return {name for name, asked in asks.items() if asked}
+
+
+def initial_state(spec: AlgorithmSpec) -> dict:
+  """What the row keeps in the run's state."""
+  return {"beta": spec.beta} if spec.beta_control == "adaptive" else {}
+
+
+def with_state(spec: AlgorithmSpec, algorithm_state: dict) -> AlgorithmSpec:
+  """The row with the numbers that adapt during a run."""
+  return spec.replace(beta=algorithm_state["beta"]) if spec.beta_control == "adaptive" else spec

@@ -1,4 +1,4 @@
-"""Ratios and surrogate objectives, per token; nothing here reduces."""
+"""The token ratio and the clipped surrogate, per token; nothing here reduces. Others: ratios.py, gates.py."""
 
 import jax.numpy as jnp
 
@@ -9,7 +9,7 @@ def token_ratio(logps, old_logps):
 
 
 def clipped(ratio, advantages, *, epsilon_low, epsilon_high):
-  """min(r A, clip(r, 1 - epsilon_low, 1 + epsilon_high) A), to be maximized. PPO (arXiv 1707.06347, equation 7).
+  """min(r A, clip(r, 1 - epsilon_low, 1 + epsilon_high) A). PPO (arXiv 1707.06347, equation 7).
 
   | A | ratio | objective (epsilon 0.2) | gradient through the ratio |
   |---|---|---|---|
@@ -19,9 +19,3 @@ def clipped(ratio, advantages, *, epsilon_low, epsilon_high):
   | -1 | 0.5 | -0.8 | 0 |
   """
   return jnp.minimum(ratio * advantages, jnp.clip(ratio, 1 - epsilon_low, 1 + epsilon_high) * advantages)
-
-
-RATIOS = {"token": token_ratio}
-SURROGATES = {
-  "clipped": lambda r, a, spec: clipped(r, a, epsilon_low=spec.epsilon_low, epsilon_high=spec.epsilon_high),
-}

@@ -31,9 +31,12 @@ def default_config() -> ConfigDict:
     "micro_prompts": 0,  # prompts per microbatch: memory only; 0 is all
     "micro_members": 0,  # completions of each prompt per microbatch: memory only; 0 is all
     "logit_chunk": 0,  # tokens per chunk of logits: memory only; 0 chooses
+    "value_clip": 0.2,  # farthest a value may move from its old one in an update, in units of reward
+    "resample_attempts": 0,  # most rollouts per iteration to find groups with signal (DAPO); 0 takes the first as it is
     "refresh_reference_every": 0,  # iterations between copies of the policy into the reference; 0 is never
   })
   c.optimizer = _optimizer(1e-6)
+  c.critic_optimizer = _optimizer(1e-5)  # of the critic, for algorithm rows that have one
   c.sft = ConfigDict({
     "steps": 0,  # optimizer updates of the supervised stage
     "batch": 64,  # worked solutions per update
@@ -91,6 +94,7 @@ def _rewards() -> ConfigDict:
     "workers": 2,  # processes for rules that need one
     "deadline_seconds": 5.0,  # per completion; a worker past it is killed and the failure recorded
     "max_error_rate": 0.05,  # fraction of failed scores at which the run stops with the offending text
+    "step_ends": "",  # characters that end a reasoning step, for process supervision
     "self_test": 64,  # training examples whose gold answers must score 1 and wrong ones 0 at start; 0 is off
   })
   c.components = ConfigDict()  # name: {"rule": …, "weight": …, "options": {…}} (see rewards/rules.py)
@@ -100,18 +104,44 @@ def _rewards() -> ConfigDict:
 def _algorithm() -> ConfigDict:
   return ConfigDict({
     "preset": "grpo",  # a row of algorithms/spec.py PRESETS; a key below that is not None replaces that cell
-    "advantage": placeholder(str),  # group_normalized | centered
+    "advantage": placeholder(str),  # a name of algorithms/table.py ADVANTAGES
     "ddof": placeholder(int),  # 1 sample standard deviation | 0 population
-    "ratio": placeholder(str),  # token
-    "surrogate": placeholder(str),  # clipped
-    "kl": placeholder(str),  # off | k2 | k3; in the loss
-    "reduction": placeholder(str),  # sequence_mean | token_mean | constant
+    "ratio": placeholder(str),  # token | sequence | sequence_token | none
+    "surrogate": placeholder(str),  # a name of algorithms/table.py SURROGATES
+    "kl": placeholder(str),  # off | k1 (in the reward) | k2 | k3 | abs | ratio_k3 | exact
+    "kl_place": placeholder(str),  # loss | reward
+    "beta_control": placeholder(str),  # fixed | adaptive
+    "reduction": placeholder(str),  # sequence_mean | token_mean | sequence_sum | constant
+    "truncated": placeholder(str),  # completions that met no stop token: keep | mask | penalize
+    "sampler_correction": placeholder(str),  # off | token_truncate | token_mask | sequence_truncate | sequence_mask
+    "pair_loss": placeholder(str),  # off | sigmoid | ipo | hinge: best against worst of each group
     "shuffle_advantages": placeholder(bool),  # control run: advantages permuted within each group
+    "pass_k": placeholder(int),  # k of advantage=pass_at_k, 2 … group_size
     "beta": placeholder(float),  # weight of the KL term, per nat
     "epsilon_low": placeholder(float),  # clip below 1 - epsilon_low
     "epsilon_high": placeholder(float),  # clip above 1 + epsilon_high
     "advantage_epsilon": placeholder(float),  # added to the group's standard deviation
     "reduction_divisor": placeholder(float),  # tokens, for reduction=constant; None is the longest completion
+    "kl_target": placeholder(float),  # nats per token that beta_control=adaptive aims at
+    "kl_horizon": placeholder(float),  # updates over which beta moves by at most a fifth
+    "dual_clip": placeholder(float),  # > 1; bound of surrogate=dual_clipped
+    "ratio_cap": placeholder(float),  # largest ratio of surrogate=capped and cispo
+    "tau_positive": placeholder(float),  # temperature of surrogate=sapo for A > 0
+    "tau_negative": placeholder(float),  # and for A < 0
+    "cov_fraction": placeholder(float),  # of tokens that clip_cov and kl_cov treat apart
+    "cov_low": placeholder(float),  # band of covariances that clip_cov picks from
+    "cov_high": placeholder(float),  # its upper end
+    "cov_beta": placeholder(float),  # penalty of kl_cov, per nat
+    "sampler_low": placeholder(float),  # bounds of the sampler correction's weights
+    "sampler_high": placeholder(float),  # their upper end
+    "gamma": placeholder(float),  # discount per token, of advantage=gae
+    "gae_lambda": placeholder(float),  # 0 is one-step TD, 1 Monte Carlo
+    "mix": placeholder(float),  # sequence-level share of advantage=multi_scale
+    "spread_floor": placeholder(float),  # of the batch's standard deviation, for advantage=group_floored
+    "truncation_penalty": placeholder(float),  # subtracted from the reward, for truncated=penalize
+    "length_penalty": placeholder(float),  # times length / longest times the group's pass rate
+    "pair_beta": placeholder(float),  # of the pair loss, per nat
+    "pair_weight": placeholder(float),  # of the pair loss in the loss
   })
 
 

@@ -17,7 +17,7 @@ RULES = (
   (r"layers/(q|k|v)_bias$", P(None, "tensor")),
   (r"embed$", P("tensor", "fsdp")),
   (r"lm_head$", P("fsdp", "tensor")),
-  (r"final_norm$", P()),
+  (r"final_norm$|value_head$", P()),
 )
 
 

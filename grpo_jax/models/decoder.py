@@ -11,43 +11,8 @@ import jax.numpy as jnp
 
 from grpo_jax.models.attention import KV, attend, rope_tables, rotate, visible
 from grpo_jax.models.config import ModelConfig
+from grpo_jax.models.layers import gated, over_layers, rms_norm, unstacked
 from grpo_jax.types import Prompts, wide
-
-
-def rms_norm(x, weight, epsilon: float):
-  """x / rms(x) * weight over the last axis, statistics in float32 or wider (Zhang & Sennrich 2019)."""
-  x32 = wide(x)
-  scaled = x32 * jax.lax.rsqrt(jnp.mean(x32 * x32, -1, keepdims=True) + epsilon)
-  return scaled.astype(x.dtype) * weight.reshape((1,) * (x.ndim - 1) + (-1,)).astype(x.dtype)
-
-
-@jax.checkpoint  # keeps its two inputs for the backward pass and nothing between
-def gated(gate, up):
-  """SwiGLU: silu(gate) · up (Shazeer 2020)."""
-  return jax.nn.silu(gate) * up
-
-
-def unstacked(cfg: ModelConfig, params):
-  """Parameters as the layer loop wants them: untouched for a scan, `layers` a list of L trees when unrolled.
-
-  `decoder` does this itself; the decoding loop does it once, before it.
-  """
-  if cfg.scan_layers or isinstance(params["layers"], list):
-    return params
-  leaves, treedef = jax.tree.flatten(params["layers"])
-  split = [jax.lax.split(a, (1,) * cfg.num_layers, 0) for a in leaves]  # its gradient is one concatenation
-  return {**params, "layers": [treedef.unflatten([a[i][0] for a in split]) for i in range(cfg.num_layers)]}
-
-
-def over_layers(body, x, layers):
-  """Runs `x, y = body(x, layer)` over layers: `lax.scan` on stacked arrays, a Python loop on a list."""
-  if not isinstance(layers, list):
-    return jax.lax.scan(body, x, layers)
-  outputs = []
-  for layer in layers:
-    x, y = body(x, layer)
-    outputs.append(y)
-  return x, outputs
 
 
 def _layer(x_ND, layer, *, cfg: ModelConfig, shape, tables, own_mask, context_masks):
@@ -135,11 +100,3 @@ def branches(params, cfg: ModelConfig, prompts: Prompts, tokens_BGT, mask_BGT):
 def head(params):
   """Output matrix `[D, V]`; the transposed embedding where they are tied."""
   return params["lm_head"] if "lm_head" in params else params["embed"].T
-
-
-def full_logits(params, cfg: ModelConfig, tokens_NT):
-  """Logits `[N, T, V]` of whole sequences in float32: for parity checks, never in training."""
-  tokens = tokens_NT[:, None]
-  positions = jnp.broadcast_to(jnp.arange(tokens.shape[-1])[None, None], tokens.shape)
-  hidden, _ = decoder(params, cfg, tokens, positions, jnp.ones(tokens.shape, bool))
-  return wide(hidden[:, 0] @ head(params).astype(hidden.dtype))

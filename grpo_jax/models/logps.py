@@ -38,18 +38,22 @@ def hidden_logps(hidden_BGTD, matrix_DV, tokens_BGT, mask_BGT, temperature, chun
 
   Returns two float32 `[B, G, T]` arrays (nats), 0 where masked; hidden states and tokens there are never read.
   """
-  B, G, T, _D = hidden_BGTD.shape
-  chunk = chunk or chunk_tokens(B, G, T, matrix_DV.shape[-1])
+  chunk = chunk or chunk_tokens(*hidden_BGTD.shape[:3], matrix_DV.shape[-1])
   hidden = jnp.where(mask_BGT[..., None], hidden_BGTD, 0)
   tokens = jnp.where(mask_BGT, tokens_BGT, 0)
-  if chunk == T:
-    logps, entropy = _chunk(hidden, matrix_DV, tokens, temperature)
-  else:
-    split = lambda a: jnp.moveaxis(a.reshape(B, G, T // chunk, chunk, *a.shape[3:]), 2, 0)  # noqa: E731
-    score = jax.checkpoint(lambda h, t: _chunk(h, matrix_DV, t, temperature))
-    _, chunks = jax.lax.scan(lambda _, ht: (None, score(*ht)), None, (split(hidden), split(tokens)))
-    logps, entropy = (jnp.moveaxis(a, 0, 2).reshape(B, G, T) for a in chunks)
+  logps, entropy = over_chunks(lambda h, t: _chunk(h, matrix_DV, t, temperature), (hidden, tokens), chunk)
   return jnp.where(mask_BGT, logps, 0), jnp.where(mask_BGT, entropy, 0)
+
+
+def over_chunks(fn, arrays, chunk: int):
+  """`fn` on pieces of `chunk` tokens of arrays `[B, G, T, …]`, its results `[B, G, T]` joined; backward recomputed."""
+  B, G, T = arrays[0].shape[:3]
+  if chunk == T:
+    return fn(*arrays)
+  split = lambda a: jnp.moveaxis(a.reshape(B, G, T // chunk, chunk, *a.shape[3:]), 2, 0)  # noqa: E731
+  kept = jax.checkpoint(fn)
+  _, chunks = jax.lax.scan(lambda _, pieces: (None, kept(*pieces)), None, tuple(split(a) for a in arrays))
+  return jax.tree.map(lambda a: jnp.moveaxis(a, 0, 2).reshape(B, G, T), chunks)
 
 
 def tree_logps(params, cfg: ModelConfig, prompts: Prompts, tokens_BGT, mask_BGT, temperature, chunk: int = 0):

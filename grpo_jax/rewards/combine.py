@@ -9,8 +9,9 @@ from grpo_jax.data.example import Example
 from grpo_jax.rewards import rules
 from grpo_jax.rewards.calls import Call, Outcome, RuleContext
 from grpo_jax.rewards.components import Component, check_settings, make_component
-from grpo_jax.rewards.scores import Failure, Scores
-from grpo_jax.rewards.self_test import RewardError, run_self_test
+from grpo_jax.rewards.failures import FailureCount
+from grpo_jax.rewards.scores import Scores
+from grpo_jax.rewards.self_test import run_self_test
 from grpo_jax.rewards.workers import WorkerPool
 
 
@@ -39,8 +40,7 @@ class Rewards:
   ):
     check_settings(components, workers, deadline_seconds, max_error_rate, worker_memory_gib)
     self._components = [make_component(name, spec) for name, spec in components.items()]
-    self._max_error_rate = max_error_rate
-    self._failed, self._scored = collections.Counter(), collections.Counter()  # by component, over all calls
+    self._failures = FailureCount(max_error_rate)
     self._pool = WorkerPool(
       workers,
       sorted({component.rule_name for component in self._components if component.rule.isolated}),
@@ -88,7 +88,7 @@ class Rewards:
     for component in self._components:
       calls = [component.call(*item) for item in items]
       outcomes = self._evaluate(component, calls)
-      failures += self._failures(component, calls, outcomes)
+      failures += self._failures.of(component, calls, outcomes)
       score_BG = np.array([outcome.score for outcome in outcomes], np.float32).reshape(B, G)
       scores[component.name] = score_BG
       rewards_BG += np.float32(component.weight) * score_BG
@@ -114,26 +114,3 @@ class Rewards:
 
   def _evaluate(self, component: Component, calls: list[Call]) -> list[Outcome]:
     return self._pool.run(calls) if component.rule.isolated else [rules.evaluate(call) for call in calls]
-
-  def _failures(self, component: Component, calls: list[Call], outcomes: list[Outcome]) -> list[Failure]:
-    """Records what failed and raises RewardError where it is too much."""
-    failures = [
-      Failure(
-        component.name, component.rule_name, outcome.failure, outcome.message, repr(call.completion[:200])
-      )
-      for call, outcome in zip(calls, outcomes, strict=True)
-      if outcome.failure
-    ]
-    self._failed[component.name] += len(failures)
-    self._scored[component.name] += len(calls)
-    failed, scored = self._failed[component.name], self._scored[component.name]
-    # One unlucky completion in a small batch must not end a long run.
-    now = len(failures) > max(1, self._max_error_rate * len(calls))
-    if failures and (now or failed > self._max_error_rate * scored):
-      raise RewardError(
-        f"Component {component.name!r} (rule {component.rule_name}) failed on {len(failures)} of {len(calls)}"
-        f" items in this call and {failed} of {scored} ({failed / scored:.1%}) overall, above"
-        f" rewards.max_error_rate={self._max_error_rate}; the last failure was: {failures[-1].kind}"
-        f" ({failures[-1].message}) on {failures[-1].text}; fix the rule or its options, or raise the rate."
-      )
-    return failures

@@ -18,14 +18,17 @@ def joined(updates: list[dict]) -> dict:
   return numbers | {"update/skipped": float(np.sum(columns["update/skipped"]))}
 
 
-def rollout_metrics(scores, lengths_BG, truncated_BG, dropped: int, clock: list[float]) -> dict:
+def rollout_metrics(collected, clock: list[float]) -> dict:
   """Rewards, lengths in tokens, health of the groups, and seconds between the five readings of the clock."""
-  rewards, total = scores.rewards_BG, clock[-1] - clock[0]
+  judged, total = collected.judged, clock[-1] - clock[0]
+  scores, lengths_BG, truncated_BG = judged.scores, judged.lengths_BG, judged.truncated_BG
+  rewards = scores.rewards_BG
   return means(scores.metrics()) | {
     "reward/std_in_group": float(rewards.std(1).mean()),
     "groups/no_signal": float((rewards.max(1) == rewards.min(1)).mean()),
     "length/mean": float(lengths_BG.mean()), "length/max": int(lengths_BG.max()),
-    "length/truncated": float(truncated_BG.mean()), "data/dropped": dropped,
+    "length/truncated": float(truncated_BG.mean()),
+    "data/dropped": collected.dropped, "data/rollouts": collected.attempts,
     **dict(zip(TIMES, np.diff(clock).tolist(), strict=True)),
     "time/iteration": total, "time/tokens_per_second": float(lengths_BG.sum() / total),
   }

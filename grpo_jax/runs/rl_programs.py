@@ -3,11 +3,16 @@
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from grpo_jax.algorithms.policy_loss import advantages
-from grpo_jax.algorithms.spec import AlgorithmSpec
+from grpo_jax.algorithms.baselines import best_and_worst
+from grpo_jax.algorithms.filters import penalized
+from grpo_jax.algorithms.spec import AlgorithmSpec, needs, with_state
+from grpo_jax.algorithms.table import KL, Signals, advantages, estimated
+from grpo_jax.models.decoder import branches
 from grpo_jax.models.logps import tree_logps
+from grpo_jax.models.value_head import tree_values
 from grpo_jax.runs.programs import Programs, like, shaped
 from grpo_jax.runs.setup import Setup
 from grpo_jax.runs.validate import updates_per_iteration
@@ -15,6 +20,7 @@ from grpo_jax.sampling.generate import generate
 from grpo_jax.training.accumulate import Cut
 from grpo_jax.training.policy_step import policy_step
 from grpo_jax.training.state import end_iteration
+from grpo_jax.training.value_step import value_step
 from grpo_jax.types import Experience, Prompts, Rollout, SampleRequest
 
 
@@ -30,12 +36,59 @@ def score(params, rollout: Rollout, temperature, *, cfg, T: int, chunk: int):
   return tree_logps(params, cfg, rollout.prompts, rollout.tokens_BGT, rollout.mask_BGT, temperature, chunk)[0]
 
 
-def make_experience(rollout, rewards_BG, ref_logps, old_logps, spec: AlgorithmSpec, seed, iteration, *, T: int):
-  """Rollout and rewards to what policy steps learn from; group statistics are taken here, on the whole `[B, G]`."""
+def make_experience(rollout, signals: Signals, reference, old_logps, values, algorithm_state, spec: AlgorithmSpec,
+                    seed, iteration, *, T: int):
+  """Rollout and rewards to what policy steps learn from; group statistics are taken here, on the whole `[B, G]`.
+
+  `reference` is log-probabilities, hidden states when the KL is exact, None without a KL; `values` are the critic's.
+  """
   key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 0x5AFF), iteration)
-  cut = cut_to(rollout, T)
-  return Experience(cut.prompts, cut.tokens_BGT, cut.mask_BGT, cut.behavior_logps_BGT,
-                    advantages(rewards_BG, spec, key), old_logps, ref_logps)
+  cut, spec, kl = cut_to(rollout, T), with_state(spec, algorithm_state), None
+  mask, longest = cut.mask_BGT, rollout.mask_BGT.shape[-1]
+  if spec.kl_place == "reward" and spec.kl != "off":
+    kl = spec.beta * KL[spec.kl](cut.behavior_logps_BGT if old_logps is None else old_logps, reference)
+  rewards_BG = penalized(signals.rewards_BG, jnp.sum(mask, -1), cut.truncated_BG, longest, spec)
+  signals = signals.replace(rewards_BG=rewards_BG, mask_BGT=mask, kl_BGT=kl, values_BGT=values)
+  if signals.step_ends_BGT is not None:
+    steps = (signals.step_rewards_BGT[..., :T], signals.step_ends_BGT[..., :T])
+    signals = signals.replace(step_rewards_BGT=steps[0], step_ends_BGT=steps[1])
+  advantages_BGT = advantages(signals, spec, key)
+  if spec.truncated == "mask":
+    mask = mask & ~cut.truncated_BG[..., None]
+  exact = spec.kl == "exact"
+  returns = None if values is None else estimated(signals, spec) + values
+  return Experience(
+    cut.prompts, cut.tokens_BGT, mask, cut.behavior_logps_BGT, advantages_BGT, old_logps,
+    ref_logps_BGT=None if exact else reference, ref_hidden_BGTD=reference if exact else None,
+    roles_BG=best_and_worst(rewards_BG) if spec.pair_loss != "off" else None,
+    values_BGT=values, returns_BGT=returns)
+
+
+def reference_of(params, rollout: Rollout, temperature, *, cfg, T: int, chunk: int, kl: str):
+  """What the KL needs of the reference: log-probabilities of the taken tokens, or hidden states for the exact KL."""
+  if kl != "exact":
+    return score(params, rollout, temperature, cfg=cfg, T=T, chunk=chunk)
+  rollout = cut_to(rollout, T)
+  return branches(params, cfg, rollout.prompts, rollout.tokens_BGT, rollout.mask_BGT)
+
+
+def critic_values(params, rollout: Rollout, *, cfg, T: int):
+  """The critic's values `[B, G, T]` of a rollout."""
+  rollout = cut_to(rollout, T)
+  return tree_values(params, cfg, rollout.prompts, rollout.tokens_BGT, rollout.mask_BGT)
+
+
+def without_greedy(rollout: Rollout) -> Rollout:
+  """The samples of a rollout whose first member is a greedy completion."""
+  arrays = (rollout.tokens_BGT, rollout.mask_BGT, rollout.behavior_logps_BGT, rollout.truncated_BG)
+  return Rollout(rollout.prompts, *(a[:, 1:] for a in arrays))
+
+
+def empty_signals(B: int, G: int, T: int, asks) -> Signals:
+  """The fields that the host fills for a row that asks for them, as zeros."""
+  steps = [np.zeros((B, G, T), dtype) if "steps" in asks else None for dtype in (np.float32, bool)]
+  greedy_B = np.zeros(B, np.float32) if "greedy" in asks else None
+  return Signals(np.zeros((B, G), np.float32), greedy_B=greedy_B, step_rewards_BGT=steps[0], step_ends_BGT=steps[1])
 
 
 def take_rows(batch: Experience, rows) -> Experience:
@@ -43,21 +96,27 @@ def take_rows(batch: Experience, rows) -> Experience:
   return jax.tree.map(lambda a: a[rows], batch)
 
 
-def requests(config, stop_ids) -> dict[str, SampleRequest]:
-  """The two kinds of sampling of a run; a held-out group is one greedy completion and the samples."""
+def requests(config, stop_ids, greedy: int) -> dict[str, SampleRequest]:
+  """The two kinds of sampling of a run; a held-out group is one greedy completion and the samples.
+
+  `greedy`: 1 where the algorithm wants a greedy completion beside the G samples, else 0.
+  """
   s, e = config.sampling, config.evaluate
   base = {"max_new_tokens": max(config.completion_buckets), "stop_ids": stop_ids}
   return {
-    "train": SampleRequest(temperature=np.float32(s.temperature), group_size=s.group_size, **base),
+    "train": SampleRequest(temperature=np.float32(s.temperature), group_size=s.group_size + greedy,
+                           greedy_members=greedy, **base),
     "heldout": SampleRequest(temperature=np.float32(e.temperature), group_size=1 + e.samples, greedy_members=1,
                              stream=1, top_k=e.top_k, top_p=e.top_p, min_p=e.min_p, **base),
   }
 
 
-def compile_rl(setup: Setup, state, spec: AlgorithmSpec, optimizer) -> Programs:
-  """Compiles everything the stage will ever call, evaluation included, for every bucket."""
+def compile_rl(setup: Setup, state, spec: AlgorithmSpec, optimizers) -> Programs:
+  """Compiles everything the stage will ever call, evaluation included; `optimizers`: the policy's and the critic's."""
   config, mesh, cfg = setup.config, setup.mesh, setup.cfg
-  programs, kinds, state = Programs(mesh), requests(config, setup.tokenizer.stop_ids), like(state)
+  programs, asks, state = Programs(mesh), needs(spec), like(state)
+  greedy = int("greedy" in asks)
+  kinds = requests(config, setup.tokenizer.stop_ids, greedy)
   seed, temperature, updates = np.uint32(0), np.float32(1), updates_per_iteration(config)
   chunk, B, G = config.train.logit_chunk, config.train.prompts, config.sampling.group_size
   cut = Cut(config.train.micro_prompts, config.train.micro_members, chunk)
@@ -75,15 +134,28 @@ def compile_rl(setup: Setup, state, spec: AlgorithmSpec, optimizer) -> Programs:
   sampler("heldout", config.evaluate.batch, max(config.prompt_buckets))
   for P in config.prompt_buckets:
     rollout = sampler("train", B, P)
+    if greedy:
+      rollout = programs.add(("samples", P), without_greedy, rollout)
     for T in config.completion_buckets:
-      scorer = partial(score, cfg=cfg, T=T, chunk=chunk)
-      logps = programs.add(("score", P, T), scorer, state.params, rollout, temperature)
-      rewards = shaped(mesh, jax.ShapeDtypeStruct((B, G), np.float32))
-      parts = (rewards, logps if spec.kl != "off" else None, logps if updates > 1 else None, spec, seed, np.int32(0))
+      scorer, ref, old = partial(score, cfg=cfg, T=T, chunk=chunk), None, None
+      if "reference" in asks:
+        measure = partial(reference_of, cfg=cfg, T=T, chunk=chunk, kl=spec.kl)
+        ref = programs.add(("reference", P, T), measure, state.params, rollout, temperature)
+      if updates > 1:
+        old = programs.add(("score", P, T), scorer, state.params, rollout, temperature)
+      values = None
+      if state.critic is not None:
+        measure = partial(critic_values, cfg=cfg, T=T)
+        values = programs.add(("values", P, T), measure, state.critic.params, rollout)
+      signals = shaped(mesh, empty_signals(B, G, max(config.completion_buckets), asks))
+      parts = (signals, ref, old, values, state.algorithm_state, spec, seed, np.int32(0))
       batch = programs.add(("experience", P, T), partial(make_experience, T=T), rollout, *parts)
       if updates > 1:
         rows = np.zeros(config.train.minibatch_prompts or B, np.int32)
         batch = programs.add(("minibatch", P, T), take_rows, batch, rows)
-      programs.add(("update", P, T), step, state, batch, spec, optimizer, temperature, donate=(0,), keep_state=True)
+      programs.add(("update", P, T), step, state, batch, spec, optimizers[0], temperature, donate=(0,), keep_state=True)
+      if state.critic is not None:
+        improve, numbers = partial(value_step, cfg=cfg, cut=cut), (optimizers[1], np.float32(0))
+        programs.add(("critic", P, T), improve, state.critic, batch, *numbers, donate=(0,), keep_state=True)
   programs.add("end", end_iteration, state, np.int32(0), np.int32(0), donate=(0,), keep_state=True)
   return programs

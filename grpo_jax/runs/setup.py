@@ -2,7 +2,6 @@
 
 import dataclasses
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 from jax.sharding import Mesh
@@ -15,6 +14,7 @@ from grpo_jax.evaluation.problems import Heldout
 from grpo_jax.models.config import ModelConfig, param_shapes
 from grpo_jax.models.init import init_params
 from grpo_jax.models.load import load_any, resolve_model_path
+from grpo_jax.models.value_head import with_value_head
 from grpo_jax.runs.validate import validate, validate_devices
 from grpo_jax.text.tokenizer import Tokenizer, character_tokenizer, load_tokenizer, wrap_tokenizer
 from grpo_jax.training.state import new_state
@@ -88,10 +88,14 @@ def _abstract_params(cfg):
   )
 
 
-def fresh_state(setup: Setup, *, reference: bool, params=None):
+def fresh_state(setup: Setup, *, reference: bool, params=None, algorithm_state: dict | None = None, critic=False):
   """A new state, born sharded: parameters given, else pretrained, else from the seed."""
   mesh, seed = setup.mesh, setup.config.seed
-  make = partial(new_state, reference=reference)
+
+  def make(params, seed):
+    own = with_value_head(params) if critic else None
+    return new_state(params, seed, reference=reference, algorithm_state=algorithm_state, critic=own)
+
   params = setup.weights if params is None else params
   if params is None:
     function, args = (lambda seed: make(init_params(setup.cfg, seed), seed)), (seed,)

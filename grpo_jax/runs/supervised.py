@@ -33,7 +33,7 @@ def solutions(setup: Setup, position: int):
       )
   padded, mask = pad_completions(tokens, T, setup.tokenizer.pad_id)
   zeros = np.zeros((size, 1, T), np.float32)
-  batch = Experience(drawn.prompts, padded[:, None], mask[:, None], zeros, np.zeros((size, 1), np.float32))
+  batch = Experience(drawn.prompts, padded[:, None], mask[:, None], zeros, np.zeros((size, 1, 1), np.float32))
   return batch, drawn.position
 
 

@@ -2,7 +2,8 @@
 
 from ml_collections import ConfigDict
 
-from grpo_jax.algorithms.spec import AlgorithmSpec, make_spec
+from grpo_jax.algorithms.spec import AlgorithmSpec, make_spec, needs
+from grpo_jax.algorithms.table import NEEDS_GROUP
 from grpo_jax.training.optimizer import SCHEDULES, OptimizerSpec
 
 TASKS = ("sft", "rl", "sft_then_rl")
@@ -51,7 +52,7 @@ def validate(config: ConfigDict) -> None:
 
 
 def _optimizers(config):
-  for name in ("optimizer", "sft_optimizer"):
+  for name in ("optimizer", "sft_optimizer", "critic_optimizer"):
     section = config[name]
     _need(section.schedule in SCHEDULES, f"{name}.schedule", section.schedule, f"is unknown; choose one of {SCHEDULES}")
     _need(section.learning_rate >= 0, f"{name}.learning_rate", section.learning_rate, "must not be negative")
@@ -66,11 +67,20 @@ def _rl(config):
   spec = algorithm_spec(config)
   G, B = config.sampling.group_size, config.train.prompts
   _need(G >= 1, "sampling.group_size", G, "must be at least 1")
-  _need(G >= 2 or spec.advantage not in ("group_normalized", "centered"), "sampling.group_size", G,
+  _need(G >= 2 or spec.advantage not in NEEDS_GROUP, "sampling.group_size", G,
         f"must be at least 2 for algorithm.advantage={spec.advantage!r}, which compares members of a group")
+  asks = needs(spec)
+  _need("steps" not in asks or config.rewards.step_ends, "rewards.step_ends", config.rewards.step_ends,
+        f"must name the characters that end a reasoning step for algorithm.advantage={spec.advantage!r}; set it")
+  _need(spec.advantage != "pass_at_k" or spec.pass_k <= G, "algorithm.pass_k", spec.pass_k,
+        f"must be at most sampling.group_size={G}")
+  _need(spec.advantage != "shrunken" or B >= 3, "train.prompts", B, "must be at least 3 for advantage='shrunken'")
+  _need(spec.pair_loss == "off" or not config.train.micro_members, "train.micro_members", config.train.micro_members,
+        "must be 0 with a pair loss, which compares members of a group")
   _need(config.sampling.temperature > 0, "sampling.temperature", config.sampling.temperature,
         "must be positive; greedy sampling is for evaluation only")
-  for key, low in (("iterations", 1), ("prompts", 1), ("update_epochs", 1), ("refresh_reference_every", 0)):
+  least = {"iterations": 1, "prompts": 1, "update_epochs": 1, "refresh_reference_every": 0, "resample_attempts": 0}
+  for key, low in least.items():
     _need(config.train[key] >= low, f"train.{key}", config.train[key], f"must be at least {low}")
   _divides(config, "train.minibatch_prompts", config.train.minibatch_prompts, "train.prompts", B)
   minibatch = config.train.minibatch_prompts or B

@@ -3,31 +3,12 @@
 import jax
 import jax.numpy as jnp
 
-from grpo_jax.models.attention import KV
+from grpo_jax.models.cache import empty_cache, written
 from grpo_jax.models.config import ModelConfig
-from grpo_jax.models.decoder import decoder, head, prefill, unstacked
+from grpo_jax.models.decoder import decoder, head, prefill
+from grpo_jax.models.layers import unstacked
 from grpo_jax.sampling.draw import draw_tokens, filtered, token_uniforms
 from grpo_jax.types import Prompts, Rollout, SampleRequest
-
-
-def _empty_cache(cfg: ModelConfig, start_B, G: int, T: int) -> KV:
-  B = start_B.shape[0]
-  positions = jnp.broadcast_to(start_B[:, None, None] + jnp.arange(T)[None, None], (B, G, T))
-  shape = (B, cfg.num_kv_heads, G, T, cfg.head_width)
-
-  def zeros():
-    if cfg.scan_layers:
-      return jnp.zeros((cfg.num_layers, *shape), cfg.compute_dtype)
-    return [jnp.zeros(shape, cfg.compute_dtype) for _ in range(cfg.num_layers)]
-
-  return KV(zeros(), zeros(), positions, jnp.zeros((B, G, T), bool))
-
-
-def _written(cache: KV, new: KV, t) -> KV:
-  """The cache with this token's keys and values in slot t of every layer (in place under jit)."""
-  put = lambda old, one, axis: jax.lax.dynamic_update_slice_in_dim(old, one, t, axis)  # noqa: E731
-  keys, values = jax.tree.map(lambda o, n: put(o, n, o.ndim - 2), (cache.keys, cache.values), (new.keys, new.values))
-  return cache.replace(keys=keys, values=values, valid=put(cache.valid, new.valid, 2))
 
 
 def generate(params, cfg: ModelConfig, prompts: Prompts, seed, request: SampleRequest) -> Rollout:
@@ -64,11 +45,11 @@ def generate(params, cfg: ModelConfig, prompts: Prompts, seed, request: SampleRe
     rollout = [jax.lax.dynamic_update_index_in_dim(a, x, t, 2) for a, x in zip(rollout, row, strict=True)]
     stopped = jnp.any(token[..., None] == stop_ids[None, None], -1)
     slot = t + jnp.minimum(jnp.min(token), 0)  # is t, but known after the cache was read: so it is not copied
-    return t + 1, token, done_BG | stopped, _written(cache, new, slot), rollout
+    return t + 1, token, done_BG | stopped, written(cache, new, slot), rollout
 
   current_BG = jnp.broadcast_to(prompts.tokens_BP[:, -1:], (B, G))
   empty = [jnp.zeros((B, G, T), dtype) for dtype in (jnp.int32, bool, jnp.float32)]
-  carry = (jnp.int32(0), current_BG, jnp.zeros((B, G), bool), _empty_cache(cfg, start_B, G, T), empty)
+  carry = (jnp.int32(0), current_BG, jnp.zeros((B, G), bool), empty_cache(cfg, start_B, G, T), empty)
   carry = jax.lax.while_loop(lambda c: (c[0] < T) & ~jnp.all(c[2]), step, carry)
   _, _, done_BG, _, (tokens, mask, logps) = carry
   return Rollout(prompts, tokens, mask, logps, ~done_BG)

@@ -35,6 +35,15 @@ def _microbatches(batch: Experience, cut: Cut) -> Experience:
   return grouped.replace(prompts=prompts)
 
 
+def map_microbatches(fn, batch: Experience, cut: Cut):
+  """`fn(microbatch)`, an array `[b, g, T]`, over the whole minibatch in its order: a pass without gradients."""
+  B, G = batch.mask_BGT.shape[:2]
+  out = jax.lax.map(fn, _microbatches(batch, cut))
+  n, b, g = out.shape[:3]
+  out = jnp.swapaxes(out.reshape(n * g // G, G // g, b, g, *out.shape[3:]), 1, 2)
+  return jnp.swapaxes(out.reshape(n * g // G, b, G, *out.shape[4:]), 0, 1).reshape(B, G, *out.shape[4:])
+
+
 def accumulate(loss_fn, params, batch: Experience, cut: Cut):
   """Gradient of (sum of numerators) / (sum of denominators) over microbatches, and summed metrics.
 

@@ -3,13 +3,17 @@
 import jax
 import jax.numpy as jnp
 
+from grpo_jax.algorithms.controllers import adapted_beta
 from grpo_jax.algorithms.policy_loss import policy_loss
 from grpo_jax.algorithms.reductions import selected_sum
-from grpo_jax.algorithms.spec import AlgorithmSpec
+from grpo_jax.algorithms.spec import AlgorithmSpec, needs, with_state
 from grpo_jax.models.config import ModelConfig
-from grpo_jax.models.logps import tree_logps
+from grpo_jax.models.decoder import branches, head
+from grpo_jax.models.logps import hidden_logps
+from grpo_jax.models.whole_vocabulary import hidden_kl
 from grpo_jax.training.accumulate import Cut, accumulate
 from grpo_jax.training.optimizer import OptimizerSpec, apply_gradients
+from grpo_jax.training.picks import picked
 from grpo_jax.training.state import TrainState
 from grpo_jax.types import Experience
 
@@ -26,13 +30,22 @@ def policy_step(
   Returns:
     The new state and metrics, each (sum, count).
   """
+  spec = with_state(spec, state.algorithm_state)
+  if "picked" in needs(spec):
+    batch = batch.replace(picked_BGT=picked(state, batch, spec, temperature, cfg, cut))
 
   def loss_fn(params, micro: Experience):
-    logps, entropy = tree_logps(
-      params, cfg, micro.prompts, micro.tokens_BGT, micro.mask_BGT, temperature, cut.logit_chunk
-    )
+    hidden = branches(params, cfg, micro.prompts, micro.tokens_BGT, micro.mask_BGT)
+    logps, entropy = hidden_logps(
+      hidden, head(params), micro.tokens_BGT, micro.mask_BGT, temperature, cut.logit_chunk)
+    exact_kl = None
+    if spec.kl == "exact":
+      matrices = (head(params), micro.ref_hidden_BGTD, head(state.ref_params))
+      exact_kl = hidden_kl(hidden, *matrices, micro.mask_BGT, temperature, cut.logit_chunk)
     old, ref = micro.old_logps_BGT, micro.ref_logps_BGT
-    (numerator, denominator), metrics = policy_loss(logps, micro.mask_BGT, micro.advantages_BG, old, ref, spec)
+    (numerator, denominator), metrics = policy_loss(
+      logps, micro.mask_BGT, micro.advantages_BGT, old, ref, spec, behavior_logps_BGT=micro.behavior_logps_BGT,
+      picked_BGT=micro.picked_BGT, roles_BG=micro.roles_BG, exact_kl_BGT=exact_kl)
     current = jax.lax.stop_gradient(logps) if old is None else old
     gap = jnp.where(micro.mask_BGT, jnp.abs(current - micro.behavior_logps_BGT), 0)
     count = jnp.sum(micro.mask_BGT)
@@ -43,4 +56,9 @@ def policy_step(
 
   grads, metrics = accumulate(loss_fn, state.params, batch, cut)
   state, update = apply_gradients(state, grads, optimizer)
+  if spec.beta_control == "adaptive":
+    total, count = metrics["policy/kl"]
+    beta = adapted_beta(spec.beta, total / jnp.maximum(count, 1), spec.kl_target, spec.kl_horizon)
+    state = state.replace(algorithm_state={**state.algorithm_state, "beta": beta})
+    update["update/beta"] = (beta, 1)
   return state, {**metrics, **update}

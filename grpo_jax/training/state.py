@@ -10,6 +10,22 @@ Array = jax.Array
 
 
 @struct.dataclass
+class Learner:
+  """Parameters with their own optimizer beside the policy: a critic. Counters as in `TrainState`."""
+
+  step: Array
+  skipped: Array
+  params: dict
+  opt_state: tuple
+
+
+def new_learner(params) -> Learner:
+  """A learner at step 0."""
+  zero = jnp.zeros((), jnp.int32)
+  return Learner(zero, zero, params, adam_init(params))
+
+
+@struct.dataclass
 class TrainState:
   """`step` counts optimizer updates, `iteration` rollouts, `skipped` updates refused for non-finite gradients.
 
@@ -25,15 +41,17 @@ class TrainState:
   ref_params: dict | None
   algorithm_state: dict
   data_state: dict
+  critic: Learner | None = None
 
 
-def new_state(params, seed, *, reference: bool) -> TrainState:
-  """A state at step 0; the reference starts as a copy of the policy."""
+def new_state(params, seed, *, reference: bool, algorithm_state: dict | None = None, critic=None) -> TrainState:
+  """A state at step 0; the reference starts as a copy of the policy. `critic`: parameters, where there is one."""
   zero = jnp.zeros((), jnp.int32)
   return TrainState(
     step=zero, iteration=zero, skipped=zero, seed=jnp.asarray(seed, jnp.uint32), params=params,
     opt_state=adam_init(params), ref_params=jax.tree.map(jnp.copy, params) if reference else None,
-    algorithm_state={}, data_state={"position": zero},
+    algorithm_state=algorithm_state or {}, data_state={"position": zero},
+    critic=None if critic is None else new_learner(critic),
   )
 
 

@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from grpo_jax.algorithms.kl import KL, k1, k2, k3
+from grpo_jax.algorithms.kl import k1, k2, k3
 from grpo_jax.algorithms.policy_loss import policy_loss
 from grpo_jax.algorithms.spec import AlgorithmSpec
+from grpo_jax.algorithms.table import KL
 
 P, Q = np.array([0.5, 0.3, 0.2]), np.array([0.4, 0.4, 0.2])
 TRUTH = [0.0989382, -0.0938848, -0.0050534]  # of KL(P || Q) with respect to the logits

@@ -9,8 +9,8 @@ import pytest
 import tiny
 
 from grpo_jax.algorithms.policy_loss import policy_loss
-from grpo_jax.algorithms.reductions import REDUCTIONS
 from grpo_jax.algorithms.spec import make_spec
+from grpo_jax.algorithms.table import REDUCTIONS
 
 B, G, T = 3, 4, 7
 ROWS = list(itertools.product(sorted(REDUCTIONS), ["off", "k2", "k3"], [True, False]))
@@ -31,7 +31,8 @@ def inputs(dtype=np.float64):
 def oracle(logps, mask, advantages, old, ref, spec):
   """Loss and gradient, token by token, the gradient derived by hand."""
   gradient, total = np.zeros(logps.shape), 0.0
-  denominator = {"token_mean": mask.sum(), "sequence_mean": B * G, "constant": B * G * spec.reduction_divisor}
+  denominator = {"token_mean": mask.sum(), "sequence_mean": B * G, "sequence_sum": B * G,
+                 "constant": B * G * spec.reduction_divisor}
   for b, g, t in np.argwhere(mask):
     a, ratio = advantages[b, g], np.exp(logps[b, g, t] - old[b, g, t])
     low, high = 1 - spec.epsilon_low, 1 + spec.epsilon_high

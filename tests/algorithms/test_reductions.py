@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from grpo_jax.algorithms.reductions import REDUCTIONS, constant, sequence_mean, token_mean
+from grpo_jax.algorithms.reductions import constant, sequence_mean, token_mean
 from grpo_jax.algorithms.spec import AlgorithmSpec
+from grpo_jax.algorithms.table import REDUCTIONS
 
 X = np.array([[[1.0, 2.0, 3.0, np.nan], [10.0, np.nan, np.nan, np.nan]]], np.float32)
 MASK = np.array([[[1, 1, 1, 0], [1, 0, 0, 0]]], bool)

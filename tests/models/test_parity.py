@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from grpo_jax.models.config import ModelConfig, param_shapes
-from grpo_jax.models.decoder import full_logits
 from grpo_jax.models.hf_io import load_hf, save_hf
 from grpo_jax.models.load import NAMES, load_any, resolve_model_path
+from grpo_jax.models.whole_vocabulary import full_logits
 
 GOLDENS = Path(__file__).parent / "goldens"
 DIRECTORIES = {

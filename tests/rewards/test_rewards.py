@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from grpo_jax.data.example import Example
-from grpo_jax.rewards.combine import RewardError, Rewards, Scores
+from grpo_jax.rewards.combine import Rewards, Scores
+from grpo_jax.rewards.self_test import RewardError
 
 HERE = Path(__file__).parent
 SETTINGS = {"workers": 2, "deadline_seconds": 1.0, "max_error_rate": 0.5}

@@ -46,4 +46,4 @@ def test_rows_take_whole_groups(prompts):
   taken = take_rows(batch, np.array([2, 0]))
   np.testing.assert_array_equal(taken.prompts.uids_B, prompts.uids_B[[2, 0]])
   np.testing.assert_array_equal(taken.ref_logps_BGT, batch.ref_logps_BGT[[2, 0]])
-  assert taken.advantages_BG.shape == (2, 4)
+  assert taken.advantages_BGT.shape == (2, 4, 1)

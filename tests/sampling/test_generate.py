@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tiny
 
-from grpo_jax.models.decoder import full_logits
 from grpo_jax.models.logps import tree_logps
+from grpo_jax.models.whole_vocabulary import full_logits
 from grpo_jax.sampling.generate import generate
 from grpo_jax.types import Prompts, SampleRequest
 

@@ -12,13 +12,13 @@ def test_sums_are_divided_once():
   """loss = sum(w · mask) / sum(mask) with microbatches of unequal counts: a mean of means would be 1.5."""
   mask = np.array([[[1, 1, 1]], [[1, 0, 0]]], bool)
   rows = np.zeros((2, 2), np.int32)
-  advantages = np.array([[1.0], [2.0]], np.float32)
+  advantages = np.array([[[1.0]], [[2.0]]], np.float32)
   batch = Experience(Prompts(rows, rows > 0, rows[:, 0]), np.zeros((2, 1, 3), np.int32), mask, mask * 0.0, advantages)
 
   def loss(w, micro):
     count = jnp.sum(micro.mask_BGT)
-    total = w * jnp.sum(micro.mask_BGT * micro.advantages_BG[..., None])
-    return total, (count, {"loss": (total, count), "most_max": (jnp.max(micro.advantages_BG), jnp.ones(()))})
+    total = w * jnp.sum(micro.mask_BGT * micro.advantages_BGT)
+    return total, (count, {"loss": (total, count), "most_max": (jnp.max(micro.advantages_BGT), jnp.ones(()))})
 
   for cut in (Cut(), Cut(prompts=1)):
     gradient, metrics = accumulate(loss, jnp.float32(2.0), batch, cut)
@@ -30,7 +30,7 @@ def test_sums_are_divided_once():
 def test_a_cut_through_a_batch_of_arithmetic_size():
   """128 prompts of G = 5, microbatches of 8 prompts × 1 member: 80 accumulation steps, each on 8 sequences."""
   shape = lambda *sizes: jnp.zeros(sizes, bool)  # noqa: E731
-  batch = Experience(Prompts(shape(128, 2), shape(128, 2), shape(128)), *[shape(128, 5, 3)] * 3, shape(128, 5))
+  batch = Experience(Prompts(shape(128, 2), shape(128, 2), shape(128)), *[shape(128, 5, 3)] * 3, shape(128, 5, 1))
   calls = []
 
   def loss(params, micro):

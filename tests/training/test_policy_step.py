@@ -56,7 +56,7 @@ def whole(cfg, params, batch):
 def test_gradient_and_metrics_are_those_of_the_loss(cfg, params, batch, whole):
   def loss(params):
     logps, entropy = tree_logps(params, cfg, batch.prompts, batch.tokens_BGT, batch.mask_BGT, TEMPERATURE)
-    rest = (batch.mask_BGT, batch.advantages_BG, batch.old_logps_BGT, batch.ref_logps_BGT, make_spec("grpo"))
+    rest = (batch.mask_BGT, batch.advantages_BGT, batch.old_logps_BGT, batch.ref_logps_BGT, make_spec("grpo"))
     (numerator, denominator), _ = policy_loss(logps, *rest)
     return numerator / denominator, entropy
 
@@ -90,7 +90,7 @@ def test_padding_changes_nothing(cfg, params, batch, whole):
   logps = (right(a, np.nan) for a in (batch.behavior_logps_BGT, batch.old_logps_BGT, batch.ref_logps_BGT))
   behavior, old, ref = logps
   padded = Experience(prompts, right(batch.tokens_BGT, tiny.PAD), right(batch.mask_BGT, False), behavior,
-                      batch.advantages_BG, old, ref)
+                      batch.advantages_BGT, old, ref)
   assert tiny.gap(result(cfg, params, padded), whole) <= 1e-5
 
 
@@ -111,12 +111,12 @@ def test_on_policy_needs_no_old_log_probabilities(cfg, params, batch):
 
 
 def test_no_signal_is_no_gradient(cfg, params, batch):
-  flat = batch.replace(advantages_BG=np.zeros_like(batch.advantages_BG))
+  flat = batch.replace(advantages_BGT=np.zeros_like(batch.advantages_BGT))
   assert not any(np.any(leaf) for leaf in jax.tree.leaves(result(cfg, params, flat, kl="off")[0]))
 
 
 def test_a_bad_batch_is_skipped_through_the_step(cfg, params, batch):
-  bad = batch.replace(advantages_BG=np.full_like(batch.advantages_BG, np.nan))
+  bad = batch.replace(advantages_BGT=np.full_like(batch.advantages_BGT, np.nan))
   state = new_state(jax.tree.map(jnp.asarray, params), 0, reference=False)
   after, metrics = step(state, bad, make_spec("grpo"), OPTIMIZER, TEMPERATURE, cfg=cfg, cut=WHOLE)
   jax.tree.map(np.testing.assert_array_equal, (after.params, after.opt_state), (state.params, state.opt_state))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import tiny
 
-from grpo_jax.models.decoder import full_logits
+from grpo_jax.models.whole_vocabulary import full_logits
 from grpo_jax.training.accumulate import Cut
 from grpo_jax.training.optimizer import OptimizerSpec
 from grpo_jax.training.sft_step import sft_step

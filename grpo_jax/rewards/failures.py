@@ -1,0 +1,39 @@
+"""Counts items without a score, and stops a run when there are too many."""
+
+import collections
+
+from grpo_jax.rewards.calls import Call, Outcome
+from grpo_jax.rewards.components import Component
+from grpo_jax.rewards.scores import Failure
+from grpo_jax.rewards.self_test import RewardError
+
+
+class FailureCount:
+  """Failures and items by component, over all calls; `max_error_rate` is the share that may fail."""
+
+  def __init__(self, max_error_rate: float):
+    self._max_error_rate = max_error_rate
+    self._failed, self._scored = collections.Counter(), collections.Counter()
+
+  def of(self, component: Component, calls: list[Call], outcomes: list[Outcome]) -> list[Failure]:
+    """Records what failed and raises RewardError where it is too much."""
+    failures = [
+      Failure(
+        component.name, component.rule_name, outcome.failure, outcome.message, repr(call.completion[:200])
+      )
+      for call, outcome in zip(calls, outcomes, strict=True)
+      if outcome.failure
+    ]
+    self._failed[component.name] += len(failures)
+    self._scored[component.name] += len(calls)
+    failed, scored = self._failed[component.name], self._scored[component.name]
+    # One unlucky completion in a small batch must not end a long run.
+    now = len(failures) > max(1, self._max_error_rate * len(calls))
+    if failures and (now or failed > self._max_error_rate * scored):
+      raise RewardError(
+        f"Component {component.name!r} (rule {component.rule_name}) failed on {len(failures)} of {len(calls)}"
+        f" items in this call and {failed} of {scored} ({failed / scored:.1%}) overall, above"
+        f" rewards.max_error_rate={self._max_error_rate}; the last failure was: {failures[-1].kind}"
+        f" ({failures[-1].message}) on {failures[-1].text}; fix the rule or its options, or raise the rate."
+      )
+    return failures
