@@ -25,15 +25,17 @@ def run(config, workdir: pathlib.Path) -> dict:
   from grpo_jax.runs.rl import run_rl
   from grpo_jax.runs.setup import make_setup
   from grpo_jax.runs.stage import claim
-  from grpo_jax.runs.supervised import run_sft
+  from grpo_jax.runs.supervised import run_preference, run_sft
 
   setup = make_setup(config)
   r = config.rewards
   options = {"workers": r.workers, "deadline_seconds": r.deadline_seconds, "max_error_rate": r.max_error_rate}
   params = None
-  if config.task == "sft":
+  if not config.task.endswith("rl"):
     claim(workdir, config)
-    params = run_sft(setup, workdir)
+    params = run_sft(setup, workdir) if config.task.startswith("sft") else None
+    if config.task != "sft":
+      params = run_preference(setup, workdir, config.task.removeprefix("sft_then_"), params)
   else:
     with Rewards(r.components.to_dict(), **options) as rewards:
       claim(workdir, config)

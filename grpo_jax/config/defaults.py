@@ -9,7 +9,7 @@ def default_config() -> ConfigDict:
   """The whole schema, locked: a misspelt key in a file or on the command line is an error."""
   c = ConfigDict()
   c.name = "run"  # names the default workdir
-  c.task = "rl"  # sft | rl | sft_then_rl (the SFT stage's weights start the RL stage)
+  c.task = "rl"  # sft | [sft_then_]rl | [sft_then_]dpo | [sft_then_]reward_model; SFT weights start the other stage
   c.seed = 0  # integer; parameters, data order and samples are functions of it
   c.model = _model()
   c.tokenizer = _tokenizer()
@@ -41,6 +41,14 @@ def default_config() -> ConfigDict:
     "steps": 0,  # optimizer updates of the supervised stage
     "batch": 64,  # worked solutions per update
     "micro_batch": 0,  # solutions per microbatch: memory only; 0 is all
+  })
+  c.preference = ConfigDict({
+    "steps": 0,  # optimizer updates of the DPO or reward-model stage, with `optimizer`
+    "batch": 32,  # pairs per update
+    "micro_batch": 0,  # pairs per microbatch: memory only; 0 is all
+    "loss": "sigmoid",  # of DPO: sigmoid | ipo | hinge
+    "beta": 0.1,  # of DPO, per nat
+    "label_smoothing": 0.0,  # of the sigmoid loss; share of pairs thought to be mislabelled, below 0.5
   })
   c.sft_optimizer = _optimizer(1e-3)
   c.evaluate = _evaluate()

@@ -105,7 +105,10 @@ class Columns:
       prompt = f"{a:0{width}d}{operation}{b:0{width}d}="
       slip = split == "train" and unit_hash("slip", self.seed, prompt) < self.slip
       answer = worked(*problem).partition("]")[2]
-      yield Example(prompt, answer, worked(*problem, slip=slip), "columns")
+      chosen, rejected = worked(*problem), worked(*problem, slip=True)
+      if rejected == chosen:  # nothing to carry: a wrong last digit instead
+        rejected = f"{chosen[:-1]}{(int(chosen[-1]) + 1) % 10}"
+      yield Example(prompt, answer, worked(*problem, slip=slip), "columns", chosen, rejected)
     if len(seen) < size:
       raise ValueError(
         f"columns: {split}_size={size} must not exceed the distinct problems there are, about {len(seen)}"
@@ -186,7 +189,7 @@ def arithmetic_config(problems: Columns | FewShot) -> ArithmeticConfig:
 class GrpoArithmetic(tfds.core.GeneratorBasedBuilder):
   """Arithmetic problems. Raise VERSION with any change of them: prepared data is never made again."""
 
-  VERSION = tfds.core.Version("1.0.0")
+  VERSION = tfds.core.Version("1.1.0")
   BUILDER_CONFIGS = tuple(map(_config, (Columns(), *map(FewShot, TASKS))))
 
   def _info(self):

@@ -43,7 +43,7 @@ def gsm8k_config(manual_dir: str) -> tfds.core.BuilderConfig:
 class Gsm8kLocal(tfds.core.GeneratorBasedBuilder):
   """Grade-school word problems; the test file is the held-out split."""
 
-  VERSION = tfds.core.Version("1.0.0")
+  VERSION = tfds.core.Version("1.1.0")
   MANUAL_DOWNLOAD_INSTRUCTIONS = (
     "put train.jsonl and test.jsonl of github.com/openai/grade-school-math there as gsm8k_train.jsonl and"
     " gsm8k_test.jsonl."

@@ -15,6 +15,8 @@ class Fields:
   prompt: str = "prompt"  # column of text, or of a list of chat messages
   answer: str = "answer"
   solution: str = ""  # "": the whole answer column where answer_after is set, else no solution
+  chosen: str = ""  # column of the preferred completion of a pair; "": none
+  rejected: str = ""  # column of the other one
   answer_after: str = (
     ""  # marker; the answer is what follows its last one, less commas; "": all of the column
   )
@@ -41,7 +43,8 @@ class Fields:
     prompt = _column(row, self.prompt, where)
     text = _text(_column(row, self.answer, where))
     solution = _text(_column(row, self.solution, where)) if self.solution else text if self.answer_after else ""
-    return Example(self._prompt(prompt, where), self._answer(text, where), solution, source)
+    pair = [_text(_column(row, name, where)) if name else "" for name in (self.chosen, self.rejected)]
+    return Example(self._prompt(prompt, where), self._answer(text, where), solution, source, *pair)
 
   def _prompt(self, value: Any, where: str) -> str | tuple[dict, ...]:
     if isinstance(value, (list, tuple)):

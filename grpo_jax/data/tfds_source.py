@@ -76,7 +76,7 @@ class TfdsSource:
     if split.partition("[")[0] not in known:
       raise ValueError(f"tfds: split={split!r} of {name} must be one of {', '.join(known)}; change it.")
     self._rows = builder.as_data_source(split=split)
-    self._fields = fields or Fields(solution="solution")
+    self._fields = fields or Fields(solution="solution", chosen="chosen", rejected="rejected")
     self._name = name
     self._source = source or name
     if not len(self._rows):

@@ -18,3 +18,11 @@ def tree_values(params, cfg: ModelConfig, prompts: Prompts, tokens_BGT, mask_BGT
   """Value of the state before each completion token, `[B, G, T]` float32 or wider; 0 where masked."""
   hidden = branches(params, cfg, prompts, tokens_BGT, mask_BGT)
   return jnp.where(mask_BGT, wide(hidden) @ wide(params["value_head"]), 0)
+
+
+def completion_scores(params, cfg: ModelConfig, prompts: Prompts, tokens_BGT, mask_BGT):
+  """Score of each whole completion, `[B, G]`: the head on the hidden state after its last token."""
+  more = ((0, 0), (0, 0), (0, 1))  # one position further, which is fed the last token
+  hidden = branches(params, cfg, prompts, jnp.pad(tokens_BGT, more), jnp.pad(mask_BGT, more))
+  last = jnp.sum(mask_BGT, -1)[..., None, None]
+  return (wide(jnp.take_along_axis(hidden, last, 2)) @ wide(params["value_head"]))[..., 0]

@@ -33,12 +33,19 @@ def write_report(workdir: pathlib.Path, config) -> dict:
     for label, row in ((first, start), (f"after {end['step']} iterations of {config.algorithm.preset}", end)):
       table.add_row(label, *(_interval(row, n) for n in names), f"{row['length']:.1f}")
     console.print(table)
+  elif pairs := read_rows(workdir / config.task.removeprefix("sft_then_") / "metrics.jsonl"):
+    start, end = (row for row in pairs if row["kind"] == "eval")
+    summary |= {"start": start, "end": end, "pair_accuracy_gain": end["pair_accuracy"] - start["pair_accuracy"]}
+    table = Table("", "held-out pairs right", title=f"{config.name}: {start['problems']} pairs, 95 %")
+    for label, row in (("start", start), (f"after {end['step']} steps", end)):
+      table.add_row(label, _interval(row, "pair_accuracy"))
+    console.print(table)
   elif sft:
     console.print(f"{config.name}: SFT done, {config.sft.steps} steps, loss {summary['sft_loss']:.4f}")
   (workdir / "summary.json").write_text(json.dumps(summary, indent=1))
   if rl:
     _curve(rl, evals, workdir / "learning_curve.png", config.name)
-  console.print(f"run is done: {workdir} (summary.json, learning_curve.png, rl/metrics.jsonl)")
+  console.print(f"run is done: {workdir}")
   return summary
 
 

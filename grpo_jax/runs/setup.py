@@ -88,12 +88,17 @@ def _abstract_params(cfg):
   )
 
 
-def fresh_state(setup: Setup, *, reference: bool, params=None, algorithm_state: dict | None = None, critic=False):
-  """A new state, born sharded: parameters given, else pretrained, else from the seed."""
+def fresh_state(setup: Setup, *, reference: bool, params=None, algorithm_state: dict | None = None, critic=False,
+                value_head=False):
+  """A new state, born sharded: parameters given, else pretrained, else from the seed.
+
+  `critic`: a learner beside the policy; `value_head`: the parameters themselves end in a scalar.
+  """
   mesh, seed = setup.mesh, setup.config.seed
 
   def make(params, seed):
     own = with_value_head(params) if critic else None
+    params = with_value_head(params) if value_head else params
     return new_state(params, seed, reference=reference, algorithm_state=algorithm_state, critic=own)
 
   params = setup.weights if params is None else params

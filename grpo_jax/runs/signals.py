@@ -26,6 +26,6 @@ def _steps(run, rollout, drawn):
   rewards, ends = np.zeros(tokens.shape, np.float32), np.zeros(tokens.shape, bool)
   for b, g in np.ndindex(tokens.shape[:2]):
     pieces = [run.setup.tokenizer.decode([t]) for t in tokens[b, g][mask[b, g]]]
-    scored = step_scores(pieces, drawn.examples[b].solution, run.config.rewards.step_ends)
+    scored = step_scores(pieces, drawn.examples[b].chosen or drawn.examples[b].solution, run.config.rewards.step_ends)
     rewards[b, g, : len(pieces)], ends[b, g, : len(pieces)] = scored
   return rewards, ends

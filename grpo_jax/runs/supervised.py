@@ -1,4 +1,4 @@
-"""Supervised fine-tuning on worked solutions: the warm start, on the same setup, optimizer and checkpoints as RL."""
+"""Stages that learn from given completions (SFT, DPO, reward model), on RL's setup, optimizer and checkpoints."""
 
 import time
 from functools import partial
@@ -6,59 +6,86 @@ from functools import partial
 import jax
 import numpy as np
 
-from grpo_jax.data.batches import pad_completions
 from grpo_jax.distributed.mesh import put
+from grpo_jax.evaluation.pass_at_k import wilson
 from grpo_jax.metrics import means
+from grpo_jax.runs.batches import pairs, pairs_of, solutions
 from grpo_jax.runs.programs import Programs, like, shaped
-from grpo_jax.runs.prompts import draw
 from grpo_jax.runs.setup import Setup, fresh_state
 from grpo_jax.runs.stage import Stage
-from grpo_jax.runs.validate import optimizer_spec
+from grpo_jax.runs.validate import optimizer_spec, preference_spec
 from grpo_jax.training.accumulate import Cut
+from grpo_jax.training.preference_step import dpo_step, preferred, reward_model_step
 from grpo_jax.training.sft_step import sft_step
 from grpo_jax.training.state import end_iteration
-from grpo_jax.types import Experience
-
-
-def solutions(setup: Setup, position: int):
-  """The next batch of worked solutions as groups of one, and the position after it."""
-  config, size, T = setup.config, setup.config.sft.batch, max(setup.config.completion_buckets)
-  drawn = draw(setup.train, setup.tokenizer, position, size, (max(config.prompt_buckets),))
-  tokens = [setup.tokenizer.encode_completion(e.solution) for e in drawn.examples]
-  for example, ids in zip(drawn.examples, tokens, strict=True):
-    if len(ids) > T or not example.solution:
-      raise ValueError(
-        f"completion_buckets={tuple(config.completion_buckets)}: the worked solution {example.solution[:60]!r} has "
-        f"{len(ids)} tokens, which is empty or longer; raise the largest bucket or give solutions."
-      )
-  padded, mask = pad_completions(tokens, T, setup.tokenizer.pad_id)
-  zeros = np.zeros((size, 1, T), np.float32)
-  batch = Experience(drawn.prompts, padded[:, None], mask[:, None], zeros, np.zeros((size, 1, 1), np.float32))
-  return batch, drawn.position
 
 
 def run_sft(setup: Setup, workdir) -> dict:
-  """Trains to `config.sft.steps` from wherever the workdir is; returns the final parameters."""
+  """Imitates worked solutions to `config.sft.steps` from wherever the workdir is; returns the final parameters."""
   config = setup.config
-  stage = Stage(workdir, config, total=config.sft.steps, name="sft")
-  state = fresh_state(setup, reference=False)
-  programs = Programs(setup.mesh)
-  optimizer = jax.tree.map(np.float32, optimizer_spec(config.sft_optimizer, config.sft.steps))
-  example, _ = solutions(setup, 0)
   step = partial(sft_step, cfg=setup.cfg, cut=Cut(config.sft.micro_batch, 0, config.train.logit_chunk))
+  numbers = jax.tree.map(np.float32, (optimizer_spec(config.sft_optimizer, config.sft.steps),))
+  state = fresh_state(setup, reference=False)
+  return _run(setup, workdir, "sft", config.sft.steps, state, solutions, step, numbers, "loss/sft")
+
+
+def run_preference(setup: Setup, workdir, kind: str, params=None) -> dict:
+  """Learns from pairs to `config.preference.steps`; `kind` is "dpo" or "reward_model". Returns the parameters.
+
+  Held-out pairs are judged before the first step and after the last.
+  """
+  config, scored = setup.config, kind == "reward_model"
+  p = config.preference
+  step = partial(reward_model_step if scored else dpo_step, cfg=setup.cfg,
+                 cut=Cut(p.micro_batch, 0, config.train.logit_chunk))
+  numbers = jax.tree.map(np.float32, (preference_spec(config), optimizer_spec(config.optimizer, p.steps)))
+  state = fresh_state(setup, reference=not scored, params=params, value_head=scored)
+  judge = partial(preferred, cfg=setup.cfg, scored=scored)
+  return _run(setup, workdir, kind, p.steps, state, pairs, step, numbers, "loss/pairs", judge)
+
+
+def _run(setup: Setup, workdir, name: str, steps: int, state, batches, step, numbers, shown: str, judge=None) -> dict:
+  config, programs = setup.config, Programs(setup.mesh)
+  stage = Stage(workdir, config, total=steps, name=name)
+  example, _ = batches(setup, 0)
   stage.warm_up(state)
   if not stage.done:
-    programs.add("step", step, like(state), shaped(setup.mesh, example), optimizer, donate=(0,), keep_state=True)
+    programs.add("step", step, like(state), shaped(setup.mesh, example), *numbers, donate=(0,), keep_state=True)
     programs.add("end", end_iteration, like(state), np.int32(0), np.int32(0), donate=(0,), keep_state=True)
+    if judge:
+      first = pairs_of(setup, setup.heldout.batch(0, config.evaluate.batch), _examples(setup, 0))
+      programs.add("judge", judge, like(state.params), shaped(setup.mesh, first))
   state = stage.resume(state)
-  for i in range(stage.start, config.sft.steps):
+  if judge and stage.start == 0:
+    _log_pairs(setup, stage, programs, 0, state)
+  for i in range(stage.start, steps):
     started = time.perf_counter()
-    batch, position = solutions(setup, int(state.data_state["position"]))
-    state, metrics = programs("step", state, put(setup.mesh, batch), optimizer)
+    batch, position = batches(setup, int(state.data_state["position"]))
+    state, metrics = programs("step", state, put(setup.mesh, batch), *numbers)
     state = programs("end", state, np.int32(position), np.int32(0))
-    numbers = means(jax.device_get(metrics))
-    numbers["time/update"] = time.perf_counter() - started
-    stage.log(i + 1, "train", numbers, f"loss {numbers['loss/sft']:.3f}")
-    stage.maybe_save(i + 1, state)
+    values = means(jax.device_get(metrics))
+    values["time/update"] = time.perf_counter() - started
+    stage.log(i + 1, "train", values, f"loss {values[shown]:.3f}")
+    last = _log_pairs(setup, stage, programs, steps, state) if judge and i + 1 == steps else None
+    stage.maybe_save(i + 1, state, last)
   stage.finish({"compile_seconds": programs.compile_seconds})
   return state.params
+
+
+def _examples(setup: Setup, start: int):
+  """`evaluate.batch` held-out examples from `start` on; past the end the last one again."""
+  examples = setup.heldout.examples
+  return [examples[min(i, len(examples) - 1)] for i in range(start, start + setup.config.evaluate.batch)]
+
+
+def _log_pairs(setup: Setup, stage: Stage, programs: Programs, step: int, state) -> float:
+  """Logs the share of held-out pairs that come out right, with its interval, and returns it."""
+  n, size, right = len(setup.heldout.examples), setup.config.evaluate.batch, []
+  for start in range(0, n, size):
+    batch = pairs_of(setup, setup.heldout.batch(start, size), _examples(setup, start))
+    right += np.asarray(programs("judge", state.params, put(setup.mesh, batch))).tolist()
+  share = float(np.mean(right[:n]))
+  low, high = wilson(sum(right[:n]), n)
+  metrics = {"problems": n, "pair_accuracy": share, "pair_accuracy_low": low, "pair_accuracy_high": high}
+  stage.log(step, "eval", metrics, f"held-out pairs right {share:.3f} [{low:.3f}, {high:.3f}]")
+  return share

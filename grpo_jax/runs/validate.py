@@ -2,11 +2,13 @@
 
 from ml_collections import ConfigDict
 
+from grpo_jax.algorithms.preference import PAIR_LOSSES
 from grpo_jax.algorithms.spec import AlgorithmSpec, make_spec, needs
 from grpo_jax.algorithms.table import NEEDS_GROUP
 from grpo_jax.training.optimizer import SCHEDULES, OptimizerSpec
+from grpo_jax.training.preference_step import PreferenceSpec
 
-TASKS = ("sft", "rl", "sft_then_rl")
+TASKS = ("sft", "rl", "sft_then_rl", "dpo", "sft_then_dpo", "reward_model", "sft_then_reward_model")
 
 
 def _need(ok: bool, key: str, value, rule: str):
@@ -28,6 +30,12 @@ def optimizer_spec(section: ConfigDict, total_steps: int) -> OptimizerSpec:
   return OptimizerSpec(total_steps=total_steps, **section.to_dict())
 
 
+def preference_spec(config: ConfigDict) -> PreferenceSpec:
+  """The numbers of `config.preference`."""
+  p = config.preference
+  return PreferenceSpec(kind=p.loss, beta=p.beta, label_smoothing=p.label_smoothing)
+
+
 def updates_per_iteration(config: ConfigDict) -> int:
   """Optimizer updates that one rollout gives."""
   minibatch = config.train.minibatch_prompts or config.train.prompts
@@ -44,11 +52,25 @@ def validate(config: ConfigDict) -> None:
     _need(good, key, sizes, "must be one or two increasing positive lengths; give such a tuple")
   _need(min(config.prompt_buckets) >= 2, "prompt_buckets", config.prompt_buckets, "must be at least 2 tokens")
   _optimizers(config)
-  if config.task != "rl":
+  if config.task.startswith("sft"):
     _need(config.sft.steps > 0, "sft.steps", config.sft.steps, f"must be positive for task={config.task!r}; set it")
     _divides(config, "sft.micro_batch", config.sft.micro_batch, "sft.batch", config.sft.batch)
-  if config.task != "sft":
+  if config.task.endswith("rl"):
     _rl(config)
+  if config.task.endswith(("dpo", "reward_model")):
+    _preference(config)
+
+
+def _preference(config):
+  p = config.preference
+  scored = config.task.endswith("reward_model")
+  _need(not (scored and config.checkpoint.export), "checkpoint.export", True,
+        "writes a policy, which a reward model is not; leave it False")
+  _need(p.steps > 0, "preference.steps", p.steps, f"must be positive for task={config.task!r}; set it")
+  _need(p.loss in PAIR_LOSSES, "preference.loss", p.loss, f"is unknown; choose one of {PAIR_LOSSES}")
+  _need(p.beta > 0, "preference.beta", p.beta, "must be positive")
+  _need(0 <= p.label_smoothing < 0.5, "preference.label_smoothing", p.label_smoothing, "must be in [0, 0.5)")
+  _divides(config, "preference.micro_batch", p.micro_batch, "preference.batch", p.batch)
 
 
 def _optimizers(config):
@@ -106,10 +128,13 @@ def validate_devices(config: ConfigDict, rows: int) -> None:
   """Batches must split over the `data` and `fsdp` devices. `rows`: their product."""
   micro = config.train.micro_prompts or config.train.minibatch_prompts or config.train.prompts
   keys = []
-  if config.task != "rl":
+  if config.task.startswith("sft"):
     keys.append(("sft.batch", config.sft.micro_batch or config.sft.batch))
-  if config.task != "sft":
+  if config.task.endswith("rl"):
     keys += [("train.prompts", config.train.prompts), ("train.micro_prompts", micro)]
+  if config.task.endswith(("dpo", "reward_model")):
+    keys.append(("preference.batch", config.preference.micro_batch or config.preference.batch))
+  if config.task != "sft":
     keys.append(("evaluate.batch", config.evaluate.batch))
   for key, value in keys:
     _need(value % rows == 0, key, value, f"must be a multiple of the {rows} devices of mesh.data × mesh.fsdp")

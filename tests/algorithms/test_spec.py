@@ -48,3 +48,22 @@ def test_numbers_are_leaves_and_choices_are_not():
   assert 0.5 in jax.tree.leaves(spec)
   assert jax.tree.structure(spec) != jax.tree.structure(make_spec("grpo", kl="k2"))
   assert jax.tree.structure(spec) != jax.tree.structure(make_spec("grpo", ddof=0))
+
+
+REFUSED = [
+  ({"kl": "exact", "kl_place": "reward"}, "kl_place='reward'"),
+  ({"kl": "off", "beta_control": "adaptive"}, "needs a KL"),
+  ({"kl": "off", "pair_loss": "sigmoid"}, "pair_loss='sigmoid' needs"),
+  ({"reduction": "token_mean", "pair_loss": "sigmoid"}, "no length"),
+  ({"advantage": "pass_at_k", "pass_k": 1}, "leave_one_out"),
+]
+
+
+@pytest.mark.parametrize("cells, words", REFUSED)
+def test_rows_that_contradict_themselves_are_refused(cells, words):
+  with pytest.raises(ValueError, match=words):
+    make_spec("grpo", **cells)
+
+
+def test_k1_is_allowed_in_the_reward():
+  assert make_spec("grpo", kl="k1", kl_place="reward").kl == "k1"

@@ -20,7 +20,7 @@ def test_the_defaults_with_a_reward_are_valid():
 
 
 @pytest.mark.parametrize("key, value, words", [
-  ("task", "dpo", "choose one of"),
+  ("task", "dpoo", "choose one of"),
   ("sampling.group_size", 1, "at least 2 for algorithm.advantage='group_normalized'"),
   ("sampling.group_size", 0, "at least 1"),
   ("sampling.temperature", 0.0, "must be positive"),
@@ -35,9 +35,9 @@ def test_the_defaults_with_a_reward_are_valid():
   ("optimizer.clip_norm", 0.0, "must be positive"),
   ("evaluate.component", "nonsense", "choose one of ['correct']"),
   ("evaluate.top_p", 0.0, "(0, 1]"),
-  ("algorithm.preset", "gpro", "choose one of ['dr_grpo', 'grpo']"),
+  ("algorithm.preset", "gpro", "choose one of ['cispo', 'dapo'"),
   ("algorithm.kl", "k1", "penalize nothing"),
-  ("algorithm.reduction", "mean", "choose one of ['constant', 'sequence_mean', 'token_mean']"),
+  ("algorithm.reduction", "mean", "choose one of ['constant', 'sequence_mean', 'sequence_sum'"),
 ])
 def test_refusals_name_key_value_and_rule(key, value, words):
   with pytest.raises(ValueError) as error:

@@ -91,6 +91,53 @@ def test_nothing_compiles_after_warm_up(config, tmp_path, compilations):
     assert rows[-1]["groups/no_signal"] == 1  # far too small to solve a problem, and the metric says so
 
 
+ROWS = {
+  "remax": {"preset": "remax"},
+  "process": {"preset": "grpo_process", "kl": "exact", "truncated": "mask"},
+  "pairs": {"preset": "grpo_dpo", "surrogate": "kl_cov", "ratio": "sequence_token"},
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_rows_that_ask_for_more_run_and_compile_nothing_late(name, tmp_path, compilations):
+  c = tiny()
+  c.algorithm.update(ROWS[name])
+  c.rewards.step_ends = "]"
+  c.train.iterations, c.completion_buckets, c.prompt_buckets = 2, (9,), (6,)
+  main.run(c, tmp_path)
+  assert compilations["late"] == 0
+  rows = [r for r in read_rows(tmp_path / "rl/metrics.jsonl") if r["kind"] == "train"]
+  assert len(rows) == 2 and all(np.isfinite(r["loss/policy"]) and r["policy/sampler_gap_max"] <= 1e-4 for r in rows)
+
+
+@pytest.mark.parametrize("kind", ["dpo", "reward_model"])
+def test_preference_stages_learn_resume_and_are_judged(kind, tmp_path, compilations, monkeypatch):
+  c = tiny()
+  c.task, c.preference.steps, c.preference.batch, c.preference.micro_batch = kind, 12, 16, 8
+  c.optimizer.learning_rate, c.checkpoint.every = 3e-3, 4
+  summary = main.run(c, tmp_path / "whole")
+  assert compilations["late"] == 0
+  train = [r for r in read_rows(tmp_path / f"whole/{kind}/metrics.jsonl") if r["kind"] == "train"]
+  assert train[-1]["loss/pairs"] < train[0]["loss/pairs"]
+  np.testing.assert_allclose(train[0]["loss/pairs"], 0.6931472, atol=1e-6)  # equal margins
+  assert summary["end"]["step"] == 12 and summary["start"]["problems"] == 16
+  original = Stage.maybe_save
+
+  def stop_at_eight(self, step, *rest):
+    original(self, step, *rest)
+    if step == 8:
+      self.checkpoints.wait()
+      raise KeyboardInterrupt
+
+  with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    patch.setattr(Stage, "maybe_save", stop_at_eight)
+    main.run(c, tmp_path / "cut")
+  main.run(c, tmp_path / "cut")
+  without_time = lambda rows: [{k: v for k, v in r.items() if not k.startswith("time/")} for r in rows]  # noqa: E731
+  cut, whole = (without_time(read_rows(tmp_path / f"{name}/{kind}/metrics.jsonl")) for name in ("cut", "whole"))
+  assert cut == whole
+
+
 def test_summary_curve_and_export(tmp_path):
   config = tiny()
   config.checkpoint.export = True
