@@ -67,6 +67,7 @@ class Experience:
   ref_logps_BGT: Array | None = None
   ref_hidden_BGTD: Array | None = None  # the reference's hidden states, for the exact KL
   roles_BG: Array | None = None  # +1 best, -1 worst of the group, for the pair loss
+  present_BG: Array | None = None  # members that take part, where group sizes are dynamic
   values_BGT: Array | None = None  # the critic's, before its update
   returns_BGT: Array | None = None  # what the critic learns
   picked_BGT: Array | None = None  # tokens that a covariance row treats apart

@@ -12,7 +12,7 @@ from grpo_jax.algorithms.table import KL, RATIOS, REDUCTIONS, SURROGATES, Term
 
 def policy_loss(
   logps_BGT, mask_BGT, advantages_BGT, old_logps_BGT, ref_logps_BGT, spec: AlgorithmSpec,
-  *, behavior_logps_BGT=None, picked_BGT=None, roles_BG=None, exact_kl_BGT=None,
+  *, behavior_logps_BGT=None, picked_BGT=None, roles_BG=None, exact_kl_BGT=None, present_BG=None,
 ):
   """(numerator, denominator), metrics of: loss = reduce(-surrogate(ratio, A) · w + beta · KL) + pairs.
 
@@ -24,7 +24,7 @@ def policy_loss(
     ref_logps_BGT: of the reference; None when no estimate of the KL is made from it.
     behavior_logps_BGT: the sampler's, for the sampler correction.
     picked_BGT: tokens that a covariance row treats apart. roles_BG: +1 best, -1 worst, for the pair loss.
-    exact_kl_BGT: full-vocabulary KL per token, for `kl="exact"`.
+    exact_kl_BGT: full-vocabulary KL per token, for `kl="exact"`. present_BG: members that take part; None is all.
   """
   stop = jax.lax.stop_gradient
   pick = lambda a: jnp.where(mask_BGT, a, 0)  # noqa: E731  padding is selected away before it is computed with
@@ -50,7 +50,8 @@ def policy_loss(
     kl = pick(exact_kl_BGT) if spec.kl == "exact" else KL[spec.kl](logps, reference, ratio)
     terms = terms + spec.beta * kl if spec.kl_place == "loss" else terms
     metrics["policy/kl"] = (selected_sum(kl, mask_BGT), count)
-  loss, denominator = REDUCTIONS[spec.reduction](jnp.broadcast_to(terms, mask_BGT.shape), mask_BGT, spec)
+  terms = jnp.broadcast_to(terms, mask_BGT.shape)
+  loss, denominator = REDUCTIONS[spec.reduction](terms, mask_BGT, spec, present_BG)
   if spec.pair_loss != "off":
     pairs, active = group_pairs(logps - reference, mask_BGT, roles_BG, spec)
     loss = loss + spec.pair_weight * denominator * jnp.mean(pairs)

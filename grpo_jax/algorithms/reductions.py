@@ -18,10 +18,15 @@ def selected_sum(terms_BGT, mask_BGT, axis=None):
   return jnp.sum(jnp.where(mask_BGT, terms_BGT, 0), axis)
 
 
-def sequence_mean(terms_BGT, mask_BGT):
+def sequences(mask_BGT, present_BG=None):
+  """N: all sequences, empty ones too, but not members that a dynamic group size left out."""
+  return mask_BGT.shape[0] * mask_BGT.shape[1] if present_BG is None else jnp.sum(present_BG)
+
+
+def sequence_mean(terms_BGT, mask_BGT, present_BG=None):
   """Mean over the tokens of each sequence, then over sequences (DeepSeekMath equation 3)."""
   lengths = jnp.maximum(jnp.sum(mask_BGT, -1), 1)
-  return jnp.sum(selected_sum(terms_BGT, mask_BGT, -1) / lengths), mask_BGT.shape[0] * mask_BGT.shape[1]
+  return jnp.sum(selected_sum(terms_BGT, mask_BGT, -1) / lengths), sequences(mask_BGT, present_BG)
 
 
 def token_mean(terms_BGT, mask_BGT):
@@ -29,11 +34,6 @@ def token_mean(terms_BGT, mask_BGT):
   return selected_sum(terms_BGT, mask_BGT), jnp.sum(mask_BGT)
 
 
-def constant(terms_BGT, mask_BGT, divisor):
+def constant(terms_BGT, mask_BGT, divisor, present_BG=None):
   """Sum over tokens by a constant, usually the longest completion allowed (Dr. GRPO, arXiv 2503.20783)."""
-  return selected_sum(terms_BGT, mask_BGT), mask_BGT.shape[0] * mask_BGT.shape[1] * divisor
-
-
-def sequence_sum(terms_BGT, mask_BGT):
-  """Sum over the tokens of each sequence, mean over sequences: REINFORCE's log p of the whole completion."""
-  return constant(terms_BGT, mask_BGT, 1)
+  return selected_sum(terms_BGT, mask_BGT), sequences(mask_BGT, present_BG) * divisor

@@ -4,6 +4,7 @@ Choices are static (another choice is another program); numbers are array leaves
 To add a cell: write the function beside its relatives, add its name to table.py, name it in a preset here.
 """
 
+import numpy as np
 from flax import struct
 
 from grpo_jax.algorithms.preference import PAIR_LOSSES
@@ -164,9 +165,10 @@ def needs(spec: AlgorithmSpec) -> set[str]:
   return {name for name, asked in asks.items() if asked}
 
 
-def initial_state(spec: AlgorithmSpec) -> dict:
-  """What the row keeps in the run's state."""
-  return {"beta": spec.beta} if spec.beta_control == "adaptive" else {}
+def initial_state(spec: AlgorithmSpec, asks: set[str]) -> dict:
+  """What the row keeps in the run's state: an adaptive beta; the pass rate that sizes groups, a half to begin with."""
+  beta = {"beta": spec.beta} if spec.beta_control == "adaptive" else {}
+  return beta | ({"pass_rate": np.float32(0.5)} if "present" in asks else {})
 
 
 def with_state(spec: AlgorithmSpec, algorithm_state: dict) -> AlgorithmSpec:

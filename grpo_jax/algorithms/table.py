@@ -21,7 +21,7 @@ from grpo_jax.algorithms.baselines import (
 from grpo_jax.algorithms.gates import capped, cispo, clip_cov, dual_clipped, kl_cov, sapo
 from grpo_jax.algorithms.kl import absolute, k1, k2, k3, ratio_k3
 from grpo_jax.algorithms.ratios import no_ratio, sequence_ratio, sequence_token_ratio
-from grpo_jax.algorithms.reductions import constant, sequence_mean, sequence_sum, token_mean
+from grpo_jax.algorithms.reductions import constant, sequence_mean, token_mean
 from grpo_jax.algorithms.surrogates import clipped, token_ratio
 from grpo_jax.algorithms.token_advantages import at_last_token, gae, process, reinforce_pp
 from grpo_jax.types import Array, wide
@@ -136,10 +136,10 @@ SURROGATES = {
 NEEDS_PICKED = {"clip_cov", "kl_cov"}
 KL = {"k1": k1, "k2": k2, "k3": k3, "abs": absolute, "ratio_k3": ratio_k3}
 REDUCTIONS = {
-  "sequence_mean": lambda x, m, spec: sequence_mean(x, m),
-  "token_mean": lambda x, m, spec: token_mean(x, m),
-  "sequence_sum": lambda x, m, spec: sequence_sum(x, m),
-  "constant": lambda x, m, spec: constant(x, m, spec.reduction_divisor),
+  "sequence_mean": lambda x, m, spec, present: sequence_mean(x, m, present),
+  "token_mean": lambda x, m, spec, present: token_mean(x, m),
+  "sequence_sum": lambda x, m, spec, present: constant(x, m, 1, present),
+  "constant": lambda x, m, spec, present: constant(x, m, spec.reduction_divisor, present),
 }
 
 

@@ -21,6 +21,8 @@ def default_config() -> ConfigDict:
   c.algorithm = _algorithm()
   c.sampling = ConfigDict({
     "group_size": 8,  # completions per prompt (G)
+    "group_sizes": (),  # compiled sizes of a dynamic group, increasing, e.g. (4, 8); empty is always group_size
+    "group_signal": 0.9,  # share of groups that should have signal: a dynamic group is the least that reaches it
     "temperature": 1.0,  # > 0; of sampling and of every log-probability
   })
   c.train = ConfigDict({

@@ -103,12 +103,8 @@ class Rewards:
     A gold answer is tried as the rule expects it written (behind the option `after`, in a box, …) and as the
     example's solution. Pass `solutions=False` where these are demonstrations that may end in a wrong answer.
 
-    Returns:
-      {"gold": share of gold texts accepted, "wrong": share of wrong answers accepted, "n": examples tried};
-      all 0 where no component judges answers.
-
-    Raises:
-      RewardError: a component misjudges an example.
+    Returns {"gold": share of gold texts accepted, "wrong": of wrong answers, "n": examples tried}, all 0 where no
+    component judges answers; RewardError where one misjudges.
     """
     return run_self_test(self._components, examples[:n], self._evaluate, solutions)
 

@@ -15,7 +15,8 @@ def evaluate_policy(run, params):
   e, P = run.config.evaluate, max(run.config.prompt_buckets)
 
   def sample(prompts):
-    return run.programs(("heldout", P), params, put(run.setup.mesh, prompts), run.seed, np.float32(e.temperature))
+    prompts = put(run.setup.mesh, prompts)
+    return run.programs(("heldout", P, 1 + e.samples), params, prompts, run.seed, np.float32(e.temperature))
 
   return evaluate(sample, run.setup.heldout, run.setup.tokenizer, run.rewards, e.component, e.batch)
 

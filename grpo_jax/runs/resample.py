@@ -20,7 +20,7 @@ def resampled(run, state, score) -> Collected:
   for attempt in range(1, config.train.resample_attempts + 1):  # noqa: B007
     drawn, rollout = sampled(run, state, position)
     position, dropped = drawn.position, dropped + drawn.dropped
-    result = judged(run, rollout, drawn)
+    result = judged(run, state, rollout, drawn)
     rewards = result.signals.rewards_BG
     parts.append((jax.device_get(rollout), result, rewards.max(1) > rewards.min(1)))
     found += int(parts[-1][2].sum())

@@ -33,12 +33,8 @@ class RLRun:
     updates = self.updates * config.train.iterations
     self.optimizers = numbers([optimizer_spec(config[name], updates) for name in ("optimizer", "critic_optimizer")])
     self.value_clip = np.float32(config.train.value_clip)
-    self.asks = needs(self.spec)
+    self.asks = needs(self.spec) | ({"present"} if config.sampling.group_sizes else set())
     self.temperature, self.seed = np.float32(config.sampling.temperature), np.uint32(config.seed)
-
-  def warm_up(self, state) -> None:
-    """Compiles every program; nothing compiles after this."""
-    self.programs = compile_rl(self.setup, state, self.spec, self.optimizers)
 
   def minibatches(self, experience: Experience, key, iteration: int):
     """The experience itself, or its prompts in a new order for each pass, cut into minibatches."""
@@ -56,9 +52,9 @@ class RLRun:
     config, programs, clock, scored = self.config, self.programs, [time.perf_counter()], {}
 
     def score(rollout):  # dispatched before the rewards: the device scores while the host judges
-      key = (rollout.prompts.tokens_BP.shape[1],
-             choose_bucket(np.asarray(rollout.mask_BGT).sum(-1).ravel().tolist(), config.completion_buckets))
-      rollout = programs(("samples", key[0]), rollout) if "greedy" in self.asks else rollout
+      P, lengths = rollout.prompts.tokens_BP.shape[1], np.asarray(rollout.mask_BGT).sum(-1)
+      rollout = programs(("samples", P, lengths.shape[1]), rollout) if "greedy" in self.asks else rollout
+      key = (P, choose_bucket(lengths.ravel().tolist(), config.completion_buckets), rollout.mask_BGT.shape[1])
       clock.append(time.perf_counter())
       ref = programs(("reference", *key), state.ref_params, rollout, self.temperature) if state.ref_params else None
       old = programs(("score", *key), state.params, rollout, self.temperature) if self.updates > 1 else None
@@ -81,7 +77,8 @@ class RLRun:
         critic, more = programs(("critic", *key), state.critic, *parts)
         state, metrics = state.replace(critic=critic), metrics | more
       updates.append(metrics)
-    state = programs("end", state, np.int32(collected.position), np.int32(config.train.refresh_reference_every))
+    refresh, pass_rate = np.int32(config.train.refresh_reference_every), np.float32(collected.judged.pass_rate)
+    state = programs("end", state, np.int32(collected.position), refresh, pass_rate)
     numbers = joined([means(m) for m in jax.device_get(updates)])
     clock.append(time.perf_counter())
     return state, numbers | rollout_metrics(collected, clock), experience
@@ -93,11 +90,11 @@ def run_rl(setup: Setup, workdir, rewards: Rewards, params=None):
   stage = Stage(workdir, config, total=config.train.iterations, name="rl")
   run = RLRun(setup, rewards)
   state = fresh_state(
-    setup, reference="reference" in run.asks, params=params, algorithm_state=initial_state(run.spec),
+    setup, reference="reference" in run.asks, params=params, algorithm_state=initial_state(run.spec, run.asks),
     critic="values" in run.asks)
   stage.warm_up(state)
   if not stage.done:
-    run.warm_up(state)
+    run.programs = compile_rl(setup, state, run.spec, run.optimizers, run.asks)  # nothing compiles after this
   state = stage.resume(state)
   if stage.start == 0:
     log_heldout(run, stage, 0, state)

@@ -28,7 +28,7 @@ def rollout_metrics(collected, clock: list[float]) -> dict:
     "groups/no_signal": float((rewards.max(1) == rewards.min(1)).mean()),
     "length/mean": float(lengths_BG.mean()), "length/max": int(lengths_BG.max()),
     "length/truncated": float(truncated_BG.mean()),
-    "data/dropped": collected.dropped, "data/rollouts": collected.attempts,
+    "data/dropped": collected.dropped, "data/rollouts": collected.attempts, "groups/size": rewards.shape[1],
     **dict(zip(TIMES, np.diff(clock).tolist(), strict=True)),
     "time/iteration": total, "time/tokens_per_second": float(lengths_BG.sum() / total),
   }

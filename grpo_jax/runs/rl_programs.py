@@ -1,5 +1,6 @@
 """The programs of an RL stage and their compilation: sampler, scorer, experience, update, for each bucket."""
 
+import itertools
 from functools import partial
 
 import jax
@@ -8,11 +9,12 @@ import numpy as np
 
 from grpo_jax.algorithms.baselines import best_and_worst
 from grpo_jax.algorithms.filters import penalized
-from grpo_jax.algorithms.spec import AlgorithmSpec, needs, with_state
+from grpo_jax.algorithms.spec import AlgorithmSpec, with_state
 from grpo_jax.algorithms.table import KL, Signals, advantages, estimated
 from grpo_jax.models.decoder import branches
 from grpo_jax.models.logps import tree_logps
 from grpo_jax.models.value_head import tree_values
+from grpo_jax.runs.group_size import group_buckets
 from grpo_jax.runs.programs import Programs, like, shaped
 from grpo_jax.runs.setup import Setup
 from grpo_jax.runs.validate import updates_per_iteration
@@ -53,6 +55,8 @@ def make_experience(rollout, signals: Signals, reference, old_logps, values, alg
     steps = (signals.step_rewards_BGT[..., :T], signals.step_ends_BGT[..., :T])
     signals = signals.replace(step_rewards_BGT=steps[0], step_ends_BGT=steps[1])
   advantages_BGT = advantages(signals, spec, key)
+  if signals.present_BG is not None:
+    mask = mask & signals.present_BG[..., None]
   if spec.truncated == "mask":
     mask = mask & ~cut.truncated_BG[..., None]
   exact = spec.kl == "exact"
@@ -61,7 +65,7 @@ def make_experience(rollout, signals: Signals, reference, old_logps, values, alg
     cut.prompts, cut.tokens_BGT, mask, cut.behavior_logps_BGT, advantages_BGT, old_logps,
     ref_logps_BGT=None if exact else reference, ref_hidden_BGTD=reference if exact else None,
     roles_BG=best_and_worst(rewards_BG) if spec.pair_loss != "off" else None,
-    values_BGT=values, returns_BGT=returns)
+    present_BG=signals.present_BG, values_BGT=values, returns_BGT=returns)
 
 
 def reference_of(params, rollout: Rollout, temperature, *, cfg, T: int, chunk: int, kl: str):
@@ -88,7 +92,9 @@ def empty_signals(B: int, G: int, T: int, asks) -> Signals:
   """The fields that the host fills for a row that asks for them, as zeros."""
   steps = [np.zeros((B, G, T), dtype) if "steps" in asks else None for dtype in (np.float32, bool)]
   greedy_B = np.zeros(B, np.float32) if "greedy" in asks else None
-  return Signals(np.zeros((B, G), np.float32), greedy_B=greedy_B, step_rewards_BGT=steps[0], step_ends_BGT=steps[1])
+  present = np.zeros((B, G), bool) if "present" in asks else None
+  return Signals(np.zeros((B, G), np.float32), present_BG=present, greedy_B=greedy_B,
+                 step_rewards_BGT=steps[0], step_ends_BGT=steps[1])
 
 
 def take_rows(batch: Experience, rows) -> Experience:
@@ -96,66 +102,62 @@ def take_rows(batch: Experience, rows) -> Experience:
   return jax.tree.map(lambda a: a[rows], batch)
 
 
-def requests(config, stop_ids, greedy: int) -> dict[str, SampleRequest]:
-  """The two kinds of sampling of a run; a held-out group is one greedy completion and the samples.
-
-  `greedy`: 1 where the algorithm wants a greedy completion beside the G samples, else 0.
-  """
-  s, e = config.sampling, config.evaluate
+def request(config, stop_ids, kind: str, members: int, greedy: int) -> SampleRequest:
+  """What is sampled for training or for evaluation, where `greedy` members stand before the others."""
+  e = config.evaluate
   base = {"max_new_tokens": max(config.completion_buckets), "stop_ids": stop_ids}
-  return {
-    "train": SampleRequest(temperature=np.float32(s.temperature), group_size=s.group_size + greedy,
-                           greedy_members=greedy, **base),
-    "heldout": SampleRequest(temperature=np.float32(e.temperature), group_size=1 + e.samples, greedy_members=1,
-                             stream=1, top_k=e.top_k, top_p=e.top_p, min_p=e.min_p, **base),
-  }
+  base |= {"group_size": members + greedy, "greedy_members": greedy}
+  if kind == "train":
+    return SampleRequest(**base)
+  return SampleRequest(stream=1, top_k=e.top_k, top_p=e.top_p, min_p=e.min_p, **base)
 
 
-def compile_rl(setup: Setup, state, spec: AlgorithmSpec, optimizers) -> Programs:
+def compile_rl(setup: Setup, state, spec: AlgorithmSpec, optimizers, asks: set[str]) -> Programs:
   """Compiles everything the stage will ever call, evaluation included; `optimizers`: the policy's and the critic's."""
   config, mesh, cfg = setup.config, setup.mesh, setup.cfg
-  programs, asks, state = Programs(mesh), needs(spec), like(state)
+  programs, state = Programs(mesh), like(state)
   greedy = int("greedy" in asks)
-  kinds = requests(config, setup.tokenizer.stop_ids, greedy)
   seed, temperature, updates = np.uint32(0), np.float32(1), updates_per_iteration(config)
-  chunk, B, G = config.train.logit_chunk, config.train.prompts, config.sampling.group_size
+  chunk, B = config.train.logit_chunk, config.train.prompts
   cut = Cut(config.train.micro_prompts, config.train.micro_members, chunk)
   step = partial(policy_step, cfg=cfg, cut=cut)
 
-  def sampler(kind, rows, P):
+  def sampler(kind, rows, P, members, greedy):
+    asked = request(config, setup.tokenizer.stop_ids, kind, members, greedy)
     fields = (((rows, P), np.int32), ((rows, P), bool), ((rows,), np.int32))
     shapes = Prompts(*(jax.ShapeDtypeStruct(*field) for field in fields))
 
     def sample(params, prompts, seed, temperature):
-      return generate(params, cfg, prompts, seed, kinds[kind].replace(temperature=temperature))
+      return generate(params, cfg, prompts, seed, asked.replace(temperature=temperature))
 
-    return programs.add((kind, P), sample, state.params, shaped(mesh, shapes), seed, temperature)
+    return programs.add((kind, P, members + greedy), sample, state.params, shaped(mesh, shapes), seed, temperature)
 
-  sampler("heldout", config.evaluate.batch, max(config.prompt_buckets))
-  for P in config.prompt_buckets:
-    rollout = sampler("train", B, P)
+  sampler("heldout", config.evaluate.batch, max(config.prompt_buckets), config.evaluate.samples, 1)
+  for P, G in itertools.product(config.prompt_buckets, group_buckets(config)):
+    rollout = sampler("train", B, P, G, greedy)
     if greedy:
-      rollout = programs.add(("samples", P), without_greedy, rollout)
+      rollout = programs.add(("samples", P, G + 1), without_greedy, rollout)
     for T in config.completion_buckets:
       scorer, ref, old = partial(score, cfg=cfg, T=T, chunk=chunk), None, None
       if "reference" in asks:
         measure = partial(reference_of, cfg=cfg, T=T, chunk=chunk, kl=spec.kl)
-        ref = programs.add(("reference", P, T), measure, state.params, rollout, temperature)
+        ref = programs.add(("reference", P, T, G), measure, state.params, rollout, temperature)
       if updates > 1:
-        old = programs.add(("score", P, T), scorer, state.params, rollout, temperature)
+        old = programs.add(("score", P, T, G), scorer, state.params, rollout, temperature)
       values = None
       if state.critic is not None:
         measure = partial(critic_values, cfg=cfg, T=T)
-        values = programs.add(("values", P, T), measure, state.critic.params, rollout)
+        values = programs.add(("values", P, T, G), measure, state.critic.params, rollout)
       signals = shaped(mesh, empty_signals(B, G, max(config.completion_buckets), asks))
       parts = (signals, ref, old, values, state.algorithm_state, spec, seed, np.int32(0))
-      batch = programs.add(("experience", P, T), partial(make_experience, T=T), rollout, *parts)
+      batch = programs.add(("experience", P, T, G), partial(make_experience, T=T), rollout, *parts)
       if updates > 1:
         rows = np.zeros(config.train.minibatch_prompts or B, np.int32)
-        batch = programs.add(("minibatch", P, T), take_rows, batch, rows)
-      programs.add(("update", P, T), step, state, batch, spec, optimizers[0], temperature, donate=(0,), keep_state=True)
+        batch = programs.add(("minibatch", P, T, G), take_rows, batch, rows)
+      learned = (spec, optimizers[0], temperature)
+      programs.add(("update", P, T, G), step, state, batch, *learned, donate=(0,), keep_state=True)
       if state.critic is not None:
         improve, numbers = partial(value_step, cfg=cfg, cut=cut), (optimizers[1], np.float32(0))
-        programs.add(("critic", P, T), improve, state.critic, batch, *numbers, donate=(0,), keep_state=True)
-  programs.add("end", end_iteration, state, np.int32(0), np.int32(0), donate=(0,), keep_state=True)
+        programs.add(("critic", P, T, G), improve, state.critic, batch, *numbers, donate=(0,), keep_state=True)
+  programs.add("end", end_iteration, state, np.int32(0), np.int32(0), np.float32(0), donate=(0,), keep_state=True)
   return programs

@@ -6,19 +6,33 @@ import numpy as np
 
 from grpo_jax.algorithms.table import Signals
 from grpo_jax.rewards.steps import step_scores
+from grpo_jax.runs.group_size import members
 
 
-def row_signals(run, rollout, drawn, scores, lengths_BG, truncated_BG):
-  """(scores, lengths, truncated, signals) of the samples; the greedy member, where there is one, becomes a baseline."""
+def row_signals(run, state, rollout, drawn, scores, lengths_BG, truncated_BG):
+  """(scores, lengths, truncated, signals) of the samples that count.
+
+  The greedy member, where there is one, becomes a baseline; members that a dynamic group size leaves out stay in the
+  signals, marked as absent, and in nothing else.
+  """
   fields = {}
   if "greedy" in run.asks:
     fields["greedy_B"] = scores.rewards_BG[:, 0]
-    components = {name: score[:, 1:] for name, score in scores.components.items()}
-    scores = dataclasses.replace(scores, rewards_BG=scores.rewards_BG[:, 1:], components=components)
-    lengths_BG, truncated_BG = lengths_BG[:, 1:], truncated_BG[:, 1:]
+    scores, lengths_BG, truncated_BG = _members(slice(1, None), scores, lengths_BG, truncated_BG)
   if "steps" in run.asks:
     fields["step_rewards_BGT"], fields["step_ends_BGT"] = _steps(run, rollout, drawn)
-  return scores, lengths_BG, truncated_BG, Signals(scores.rewards_BG, **fields)
+  rewards_BG = scores.rewards_BG
+  if "present" in run.asks:
+    n, _ = members(run.config, state.algorithm_state)
+    fields["present_BG"] = np.broadcast_to(np.arange(rewards_BG.shape[1])[None] < n, rewards_BG.shape)
+    scores, lengths_BG, truncated_BG = _members(slice(n), scores, lengths_BG, truncated_BG)
+  return scores, lengths_BG, truncated_BG, Signals(rewards_BG, **fields)
+
+
+def _members(which: slice, scores, lengths_BG, truncated_BG):
+  components = {name: score[:, which] for name, score in scores.components.items()}
+  scores = dataclasses.replace(scores, rewards_BG=scores.rewards_BG[:, which], components=components)
+  return scores, lengths_BG[:, which], truncated_BG[:, which]
 
 
 def _steps(run, rollout, drawn):

@@ -4,7 +4,7 @@ from ml_collections import ConfigDict
 
 from grpo_jax.algorithms.preference import PAIR_LOSSES
 from grpo_jax.algorithms.spec import AlgorithmSpec, make_spec, needs
-from grpo_jax.algorithms.table import NEEDS_GROUP
+from grpo_jax.algorithms.table import NEEDS_GROUP, TAKES_PRESENT
 from grpo_jax.training.optimizer import SCHEDULES, OptimizerSpec
 from grpo_jax.training.preference_step import PreferenceSpec
 
@@ -91,7 +91,15 @@ def _rl(config):
   _need(G >= 1, "sampling.group_size", G, "must be at least 1")
   _need(G >= 2 or spec.advantage not in NEEDS_GROUP, "sampling.group_size", G,
         f"must be at least 2 for algorithm.advantage={spec.advantage!r}, which compares members of a group")
-  asks = needs(spec)
+  asks, sizes = needs(spec), tuple(config.sampling.group_sizes)
+  if sizes:
+    _need(sizes == tuple(sorted(set(sizes))) and sizes[0] >= 2, "sampling.group_sizes", sizes,
+          "must be increasing sizes of at least 2; give e.g. (4, 8)")
+    fits = spec.advantage in TAKES_PRESENT and spec.pair_loss == "off" and spec.length_penalty == 0
+    _need(fits, "sampling.group_sizes", sizes,
+          f"needs an advantage of {sorted(TAKES_PRESENT)}, no pair loss and no length penalty; change the row")
+    _need(0 < config.sampling.group_signal < 1, "sampling.group_signal", config.sampling.group_signal,
+          "must lie between 0 and 1")
   _need("steps" not in asks or config.rewards.step_ends, "rewards.step_ends", config.rewards.step_ends,
         f"must name the characters that end a reasoning step for algorithm.advantage={spec.advantage!r}; set it")
   _need(spec.advantage != "pass_at_k" or spec.pass_k <= G, "algorithm.pass_k", spec.pass_k,
@@ -107,7 +115,8 @@ def _rl(config):
   _divides(config, "train.minibatch_prompts", config.train.minibatch_prompts, "train.prompts", B)
   minibatch = config.train.minibatch_prompts or B
   _divides(config, "train.micro_prompts", config.train.micro_prompts, "the minibatch of prompts", minibatch)
-  _divides(config, "train.micro_members", config.train.micro_members, "sampling.group_size", G)
+  for size in sizes or (G,):
+    _divides(config, "train.micro_members", config.train.micro_members, "the group size", size)
   for T in config.completion_buckets:
     _divides(config, "train.logit_chunk", config.train.logit_chunk, "each of completion_buckets", T)
   _need(len(config.rewards.components) > 0, "rewards.components", {},

@@ -45,7 +45,8 @@ def policy_step(
     old, ref = micro.old_logps_BGT, micro.ref_logps_BGT
     (numerator, denominator), metrics = policy_loss(
       logps, micro.mask_BGT, micro.advantages_BGT, old, ref, spec, behavior_logps_BGT=micro.behavior_logps_BGT,
-      picked_BGT=micro.picked_BGT, roles_BG=micro.roles_BG, exact_kl_BGT=exact_kl)
+      picked_BGT=micro.picked_BGT, roles_BG=micro.roles_BG, exact_kl_BGT=exact_kl,
+      present_BG=micro.present_BG)
     current = jax.lax.stop_gradient(logps) if old is None else old
     gap = jnp.where(micro.mask_BGT, jnp.abs(current - micro.behavior_logps_BGT), 0)
     count = jnp.sum(micro.mask_BGT)

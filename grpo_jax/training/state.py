@@ -55,12 +55,19 @@ def new_state(params, seed, *, reference: bool, algorithm_state: dict | None = N
   )
 
 
-def end_iteration(state: TrainState, position, refresh_every) -> TrainState:
-  """Moves to the next iteration: data position, and the reference, renewed every `refresh_every` (0: frozen)."""
+def end_iteration(state: TrainState, position, refresh_every, pass_rate=None) -> TrainState:
+  """Moves to the next iteration: data position, and the reference, renewed every `refresh_every` (0: frozen).
+
+  `pass_rate` of the rollout enters a moving average where the state keeps one (dynamic group size).
+  """
   iteration = state.iteration + 1
   ref_params = state.ref_params
   if ref_params is not None:
     due = (refresh_every > 0) & (iteration % jnp.maximum(refresh_every, 1) == 0)
     ref_params = jax.lax.cond(due, lambda p, r: p, lambda p, r: r, state.params, ref_params)
   data_state = {**state.data_state, "position": jnp.asarray(position, jnp.int32)}
-  return state.replace(iteration=iteration, ref_params=ref_params, data_state=data_state)
+  algorithm_state = state.algorithm_state
+  if "pass_rate" in algorithm_state:
+    algorithm_state = {**algorithm_state, "pass_rate": 0.8 * algorithm_state["pass_rate"] + 0.2 * pass_rate}
+  return state.replace(
+    iteration=iteration, ref_params=ref_params, data_state=data_state, algorithm_state=algorithm_state)

@@ -32,7 +32,7 @@ def test_length_bias(name, ratio):
   spec = AlgorithmSpec(reduction=name, reduction_divisor=1000.0)
 
   def loss(terms):
-    numerator, denominator = REDUCTIONS[name](terms, mask, spec)
+    numerator, denominator = REDUCTIONS[name](terms, mask, spec, None)
     return numerator / denominator
 
   weights = np.asarray(jax.grad(loss)(jnp.ones(mask.shape)))
@@ -45,7 +45,7 @@ def test_length_bias(name, ratio):
 def test_cuts_add_up(name):
   rng, spec = np.random.default_rng(0), AlgorithmSpec(reduction=name, reduction_divisor=7.0)
   x, mask = rng.normal(size=(4, 6, 5)).astype(np.float32), rng.random((4, 6, 5)) < 0.6
-  whole = REDUCTIONS[name](x, mask, spec)
+  whole = REDUCTIONS[name](x, mask, spec, None)
   cuts = [(slice(b, b + 2), slice(g, g + 3)) for b in (0, 2) for g in (0, 3)]
-  parts = [REDUCTIONS[name](x[c], mask[c], spec) for c in cuts]
+  parts = [REDUCTIONS[name](x[c], mask[c], spec, None) for c in cuts]
   np.testing.assert_allclose(np.sum(np.asarray(parts, np.float64), 0), whole, rtol=1e-5)

@@ -18,8 +18,8 @@ from grpo_jax.checkpoint import Checkpoints
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-def command(workdir, config="tiny_run"):
-  return [sys.executable, "-m", "grpo_jax.main", f"--config=tests/runs/{config}.py", f"--workdir={workdir}"]
+def command(workdir, config="tiny_run.py"):
+  return [sys.executable, "-m", "grpo_jax.main", f"--config=tests/runs/{config}", f"--workdir={workdir}"]
 
 
 def environment():
@@ -27,14 +27,14 @@ def environment():
   return {**os.environ, "XLA_FLAGS": flags}
 
 
-def run(workdir, config="tiny_run"):
+def run(workdir, config="tiny_run.py"):
   options = {"cwd": ROOT, "env": environment(), "capture_output": True, "text": True, "timeout": 300}
   done = subprocess.run(command(workdir, config), **options)
   assert done.returncode == 0, done.stderr[-2000:]
   return done.stdout
 
 
-def killed_run(workdir, lines: int, config="tiny_run"):
+def killed_run(workdir, lines: int, config="tiny_run.py"):
   """Starts a run and kills it with SIGKILL once it has printed so many lines."""
   process = subprocess.Popen(
     command(workdir, config), cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
@@ -78,18 +78,29 @@ def test_killed_three_times_ends_bit_for_bit_the_same(whole, tmp_path):
     assert leaves(tmp_path, stage) == leaves(whole, stage)
 
 
-def test_critic_adaptive_beta_and_dynamic_sampling_survive_a_kill(tmp_path):
-  run(tmp_path / "whole", "tiny_rows")
-  killed_run(tmp_path / "killed", random.Random(time.time_ns()).randint(7, 11), "tiny_rows")
-  run(tmp_path / "killed", "tiny_rows")
+def killed_and_whole(tmp_path, config):
+  """Training rows of an uninterrupted run and its last state, after checking that a killed one ends the same."""
+  run(tmp_path / "whole", config)
+  killed_run(tmp_path / "killed", random.Random(time.time_ns()).randint(7, 11), config)
+  run(tmp_path / "killed", config)
   assert rows(tmp_path / "killed", "rl") == rows(tmp_path / "whole", "rl")
   got, want = (leaves(tmp_path / name, "rl") for name in ("killed", "whole"))
   assert got == want
-  assert {"['algorithm_state']['beta']", "['critic']['params']['value_head']"} <= set(want)
-  train = [r for r in rows(tmp_path / "whole", "rl") if r["kind"] == "train"]
+  return [r for r in rows(tmp_path / "whole", "rl") if r["kind"] == "train"], want
+
+
+def test_critic_adaptive_beta_and_dynamic_sampling_survive_a_kill(tmp_path):
+  train, state = killed_and_whole(tmp_path, "tiny_rows.py:critic")
+  assert {"['algorithm_state']['beta']", "['critic']['params']['value_head']"} <= set(state)
   assert len({r["update/beta"] for r in train}) == 5 and max(r["data/rollouts"] for r in train) == 2
-  positions = np.frombuffer(want["['data_state']['position']"], np.int32)[0]
-  assert positions == sum(8 * r["data/rollouts"] for r in train)
+  position = np.frombuffer(state["['data_state']['position']"], np.int32)[0]
+  assert position == sum(8 * r["data/rollouts"] for r in train)
+
+
+def test_dynamic_group_size_survives_a_kill(tmp_path):
+  train, state = killed_and_whole(tmp_path, "tiny_rows.py:groups")
+  assert "['algorithm_state']['pass_rate']" in state
+  assert len({r["groups/size"] for r in train}) > 1
 
 
 def test_each_step_is_logged_once(whole):

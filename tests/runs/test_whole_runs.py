@@ -110,6 +110,21 @@ def test_rows_that_ask_for_more_run_and_compile_nothing_late(name, tmp_path, com
   assert len(rows) == 2 and all(np.isfinite(r["loss/policy"]) and r["policy/sampler_gap_max"] <= 1e-4 for r in rows)
 
 
+def test_dynamic_group_size_follows_the_pass_rate_and_compiles_nothing_late(tmp_path, compilations):
+  c = tiny()
+  c.sampling.group_sizes, c.sampling.group_signal = (2, 4), 0.5
+  c.train.iterations, c.completion_buckets, c.prompt_buckets = 4, (9,), (6,)
+  main.run(c, tmp_path)
+  assert compilations["late"] == 0
+  rows = [r for r in read_rows(tmp_path / "rl/metrics.jsonl") if r["kind"] == "train"]
+  sizes = [r["groups/size"] for r in rows]
+  assert sizes[0] == 2 and sizes[-1] > 2  # a pass rate of a half needs two members; one near zero as many as there are
+  p = 0.5
+  for row, size in zip(rows, sizes, strict=True):
+    assert size == next((n for n in (2, 3) if 1 - p**n - (1 - p) ** n >= 0.5), 4)
+    p = 0.8 * p + 0.2 * row["reward/correct"]
+
+
 @pytest.mark.parametrize("kind", ["dpo", "reward_model"])
 def test_preference_stages_learn_resume_and_are_judged(kind, tmp_path, compilations, monkeypatch):
   c = tiny()

@@ -1,12 +1,17 @@
-"""tiny_run.py with a row that keeps state: critic, adaptive beta, dynamic sampling."""
+"""tiny_run.py with rows that keep state: critic, adaptive beta and dynamic sampling; or (`:groups`) dynamic sizes."""
 
 import pathlib
 import runpy
 
 
-def get_config():
+def get_config(kind="critic"):
   c = runpy.run_path(str(pathlib.Path(__file__).with_name("tiny_run.py")))["get_config"]()
-  c.name = "rows"
+  c.name = kind
+  c.train.iterations, c.sft.steps = 5, 4
+  if kind == "groups":
+    c.sampling.group_sizes, c.sampling.group_signal = (2, 4), 0.5
+    c.completion_buckets, c.prompt_buckets = (9,), (6,)
+    return c
   c.algorithm.preset = "ppo"
   c.algorithm.beta_control = "adaptive"
   c.algorithm.kl_target = 0.001
@@ -15,6 +20,4 @@ def get_config():
   c.algorithm.sampler_correction = "token_truncate"
   c.critic_optimizer.learning_rate = 1e-3
   c.train.resample_attempts = 2
-  c.train.iterations = 5
-  c.sft.steps = 4
   return c
