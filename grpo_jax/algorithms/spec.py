@@ -147,7 +147,7 @@ def make_spec(preset: str = "grpo", **overrides) -> AlgorithmSpec:
     raise ValueError(f"algorithm.kl={spec.kl!r} is a loss term; with kl_place='reward' use 'k1', 'k2' or 'k3'.")
   if spec.beta_control == "adaptive" and spec.kl == "off":
     raise ValueError("algorithm.beta_control='adaptive' needs a KL to follow; set algorithm.kl, e.g. 'k3'.")
-  if spec.pair_loss != "off" and (spec.kl == "off" or spec.reduction == "token_mean"):
+  if spec.pair_loss != "off" and (spec.kl in ("off", "exact") or spec.reduction == "token_mean"):
     raise ValueError(
       f"algorithm.pair_loss={spec.pair_loss!r} needs reference log-probabilities and a denominator that no length "
       "enters; set algorithm.kl (e.g. 'k3') and a reduction other than 'token_mean'."

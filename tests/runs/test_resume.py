@@ -81,7 +81,7 @@ def test_killed_three_times_ends_bit_for_bit_the_same(whole, tmp_path):
 def killed_and_whole(tmp_path, config):
   """Training rows of an uninterrupted run and its last state, after checking that a killed one ends the same."""
   run(tmp_path / "whole", config)
-  killed_run(tmp_path / "killed", random.Random(time.time_ns()).randint(7, 11), config)
+  killed_run(tmp_path / "killed", random.Random(time.time_ns()).randint(4, 8), config)
   run(tmp_path / "killed", config)
   assert rows(tmp_path / "killed", "rl") == rows(tmp_path / "whole", "rl")
   got, want = (leaves(tmp_path / name, "rl") for name in ("killed", "whole"))

@@ -7,10 +7,9 @@ import runpy
 def get_config(kind="critic"):
   c = runpy.run_path(str(pathlib.Path(__file__).with_name("tiny_run.py")))["get_config"]()
   c.name = kind
-  c.train.iterations, c.sft.steps = 5, 4
+  c.task, c.train.iterations, c.completion_buckets, c.prompt_buckets = "rl", 5, (9,), (6,)
   if kind == "groups":
     c.sampling.group_sizes, c.sampling.group_signal = (2, 4), 0.5
-    c.completion_buckets, c.prompt_buckets = (9,), (6,)
     return c
   c.algorithm.preset = "ppo"
   c.algorithm.beta_control = "adaptive"
