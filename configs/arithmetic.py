@@ -3,7 +3,7 @@
 Command:   python -m grpo_jax.main --config=configs/arithmetic.py
 Hardware:  2 CPU cores, 2 GB.
 Time:      about 5 minutes.
-Expected:  held-out greedy accuracy at most 0.5 after SFT (0.43 seen), at least 0.9 after GRPO (0.94 seen).
+Expected:  held-out greedy accuracy at most 0.5 after SFT (0.43 and 0.46 seen), at least 0.9 after GRPO (0.94 and 0.98).
 """
 
 from grpo_jax.config.defaults import default_config
