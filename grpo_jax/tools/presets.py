@@ -66,6 +66,7 @@ def table(results: dict[str, list[dict]]) -> str:
 
 
 def main():
+  """Reads the flags and runs."""
   from grpo_jax.algorithms.spec import PRESETS
   from grpo_jax.runs.setup import make_setup
   from grpo_jax.runs.stage import claim

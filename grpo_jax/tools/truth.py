@@ -248,6 +248,7 @@ def report() -> str:
 
 
 def main():
+  """Reads the flags and runs."""
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--out", type=pathlib.Path, help="file to write; default prints")
   args = parser.parse_args()

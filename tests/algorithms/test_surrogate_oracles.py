@@ -11,7 +11,7 @@ import tiny
 from grpo_jax.algorithms.policy_loss import policy_loss
 from grpo_jax.algorithms.ratios import CORRECTIONS
 from grpo_jax.algorithms.selection import covariances, pick
-from grpo_jax.algorithms.spec import make_spec
+from grpo_jax.algorithms.spec import PRESETS, make_spec
 from grpo_jax.algorithms.table import RATIOS, REDUCTIONS, SURROGATES
 
 B, G, T = 3, 4, 7
@@ -113,16 +113,17 @@ def oracle(arrays, spec, given):
   return total, gradient
 
 
-def value_and_gradient(arrays, spec, given):
+def value_and_gradient(arrays, spec, given, divided=True):
   logps, mask, advantages, old, ref, behavior, picked, roles = arrays
 
   def loss(x):
     (numerator, denominator), _ = policy_loss(
       x, mask, advantages, old if given else None, ref, spec, behavior_logps_BGT=behavior, picked_BGT=picked,
       roles_BG=roles)
-    return numerator / denominator
+    return (numerator / denominator, None) if divided else (numerator, denominator)
 
-  return jax.value_and_grad(loss)(jnp.asarray(logps))
+  (value, denominator), gradient = jax.value_and_grad(loss, has_aux=True)(jnp.asarray(logps))
+  return (value, gradient) if divided else (value, denominator, gradient)
 
 
 ROWS = [{"ratio": ratio, "surrogate": name} for ratio in RATIOS for name in SURROGATES]
@@ -189,3 +190,33 @@ def test_stacked_specs_are_separate_runs():
   stacked = jax.vmap(one)(betas, lows)
   for i in range(3):
     assert tiny.gap(jax.tree.map(lambda a: a[i], stacked), one(betas[i], lows[i])) <= 1e-6  # noqa: B023
+
+
+def of_parts(arrays, spec, cuts):
+  """Loss and gradient with numerators and denominators summed over parts of the batch."""
+  numbers = [value_and_gradient([a[cut] for a in arrays], spec, True, divided=False) for cut in cuts]
+  denominator = sum(n[1] for n in numbers)
+  gradient = np.zeros(arrays[0].shape)
+  for cut, (_, _, part) in zip(cuts, numbers, strict=True):
+    gradient[cut] = part / denominator
+  return sum(n[0] for n in numbers) / denominator, gradient
+
+
+def test_any_cut_of_the_batch_gives_the_same_loss_and_gradient(x64):
+  every = list(specs())
+  for spec in every[:-7:4] + every[-7:]:  # every fourth of the grid, and all corrections and pair losses
+    whole = value_and_gradient(inputs(), spec, True)
+    prompts = [np.s_[:1], np.s_[1:]]
+    members = [np.s_[:, :2], np.s_[:, 2:]]
+    for cuts in [prompts] if spec.pair_loss != "off" else [prompts, members]:
+      assert tiny.gap(of_parts(inputs(), spec, cuts), whole) <= 1e-9, spec
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_mesh_changes_neither_loss_nor_gradient(x64, preset):
+  spec = make_spec(preset)
+  arrays = [np.concatenate([a] * 3)[:8] for a in inputs()]
+  mesh = jax.sharding.Mesh(np.asarray(jax.devices()).reshape(4, 2), ("b", "g"))
+  rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("b", "g"))
+  f = jax.jit(lambda *arrays: value_and_gradient(arrays, spec, True))
+  assert tiny.gap(f(*jax.device_put(arrays, rows)), f(*arrays)) <= 1e-9
