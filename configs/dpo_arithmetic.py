@@ -2,8 +2,9 @@
 
 Command:   python -m grpo_jax.main --config=configs/dpo_arithmetic.py
 Hardware:  2 CPU cores, 2 GB.
-Time:      TIME.
-Expected:  share of held-out pairs in which the policy gives the right completion the higher log-probability: EXPECTED.
+Time:      about 3 minutes.
+Expected:  share of 512 held-out pairs in which the policy gives the right completion the higher log-probability:
+           0.46 → 1.00 (one run, seed 0).
 """
 
 import pathlib

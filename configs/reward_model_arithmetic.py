@@ -2,8 +2,9 @@
 
 Command:   python -m grpo_jax.main --config=configs/reward_model_arithmetic.py
 Hardware:  2 CPU cores, 2 GB.
-Time:      TIME.
-Expected:  share of held-out pairs whose right completion has the higher score, from a head of zeros: EXPECTED.
+Time:      about 4 minutes.
+Expected:  share of 512 held-out pairs whose right completion has the higher score: 0 (a head of zeros: all ties) → 1.00
+           (one run, seed 0).
 """
 
 import pathlib
