@@ -24,6 +24,7 @@ def run(size: setting.Size, arguments, clock: setting.StepClock):
 
   import grpo_jax
   from grpo_jax.algorithms.spec import make_spec
+  from grpo_jax.algorithms.table import Signals
   from grpo_jax.models.config import ModelConfig
   from grpo_jax.models.init import init_params
   from grpo_jax.runs.rl_programs import make_experience, score
@@ -68,7 +69,7 @@ def run(size: setting.Size, arguments, clock: setting.StepClock):
   for step in range(arguments.warmup + arguments.steps):
     rollout, ref = rollout_and_score(step)
     rewards = (np.asarray(rollout.tokens_BGT) % 2).mean(-1, dtype=np.float32)
-    batch = experience(rollout, rewards, ref, None, spec, np.uint32(0), np.int32(step))
+    batch = experience(rollout, Signals(rewards), ref, None, None, {}, spec, np.uint32(0), np.int32(step))
     state, _ = jax.block_until_ready(update(state, batch, spec, optimizer, temperature))
     clock.end_step()
   setting.require(int(state.step) == arguments.warmup + arguments.steps, "one optimizer update per step")
