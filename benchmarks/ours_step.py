@@ -12,7 +12,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent / "peers"))
 
 import setting
 
-MICRO_PROMPTS = {"small": 2, "mid": 2, "fewshot": 2}  # prompts per microbatch; 0 is all eight
+MICRO_PROMPTS = {"tiny": 0, "small": 2, "mid": 2, "fewshot": 2}  # prompts per microbatch; 0 is all eight
 
 
 def run(size: setting.Size, arguments, clock: setting.StepClock):

@@ -57,6 +57,8 @@ def parse(argv):
   try:
     return app.parse_flags_with_usage(argv)
   except (AttributeError, KeyError) as error:
+    if "ml_collections" not in traceback.extract_tb(error.__traceback__)[-1].filename:
+      raise  # the config file's own mistake, not a key that the schema lacks
     file = next((a.split("=", 1)[1].split(":")[0] for a in argv if a.startswith("--config=")), "")
     frames = [f for f in traceback.extract_tb(error.__traceback__) if file and f.filename.endswith(file)]
     text = str(error.args[0])

@@ -50,6 +50,7 @@ class Size:
 
 SMALL = Size(width=256, layers=4, heads=8, kv_heads=2, ffn=1024, vocab=512, prompt=64, completion=64)
 SIZES = {
+    "tiny": dataclasses.replace(SMALL, width=32, layers=2, ffn=64, vocab=64, prompt=8, completion=8),  # for a test
     "small": SMALL,
     "mid": Size(width=512, layers=8, heads=8, kv_heads=2, ffn=2048, vocab=32000, prompt=64, completion=128),
     "fewshot": dataclasses.replace(SMALL, prompt=512),

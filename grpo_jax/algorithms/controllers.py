@@ -6,6 +6,8 @@ import jax.numpy as jnp
 def adapted_beta(beta, kl, target, horizon):
   """beta · (1 + clip(kl / target - 1, -0.2, 0.2) / horizon), once an update (Ziegler et al. 2019, 1909.08593).
 
-  `horizon`: updates; the controller moves beta by at most a fifth over that many.
+  `horizon`: updates; the controller moves beta by at most a fifth over that many. A KL that is no number, as in a
+  refused update, leaves beta as it is.
   """
-  return beta * (1 + jnp.clip(kl / target - 1, -0.2, 0.2) / horizon)
+  error = jnp.where(jnp.isfinite(kl), jnp.clip(kl / target - 1, -0.2, 0.2), 0)
+  return beta * (1 + error / horizon)

@@ -11,6 +11,7 @@ from grpo_jax.algorithms.preference import PAIR_LOSSES
 from grpo_jax.algorithms.ratios import CORRECTIONS
 from grpo_jax.algorithms.table import (
   ADVANTAGES,
+  IGNORES_KL,
   KL,
   NEEDS_GREEDY,
   NEEDS_PICKED,
@@ -145,6 +146,10 @@ def make_spec(preset: str = "grpo", **overrides) -> AlgorithmSpec:
     )
   if spec.kl_place == "reward" and spec.kl in ("exact", "ratio_k3"):
     raise ValueError(f"algorithm.kl={spec.kl!r} is a loss term; with kl_place='reward' use 'k1', 'k2' or 'k3'.")
+  if spec.kl_place == "reward" and spec.kl != "off" and spec.advantage in IGNORES_KL:
+    raise ValueError(f"algorithm.kl_place='reward' would be ignored by advantage={spec.advantage!r}; use 'loss'.")
+  if spec.beta_control == "adaptive" and not float(spec.beta) > 0:
+    raise ValueError(f"algorithm.beta={spec.beta!r} never moves under beta_control='adaptive'; start from more than 0.")
   if spec.beta_control == "adaptive" and spec.kl == "off":
     raise ValueError("algorithm.beta_control='adaptive' needs a KL to follow; set algorithm.kl, e.g. 'k3'.")
   if spec.pair_loss != "off" and (spec.kl in ("off", "exact") or spec.reduction == "token_mean"):

@@ -105,8 +105,8 @@ ADVANTAGES = {
 }
 # What a row asks of the run besides rewards.
 NEEDS_GREEDY, NEEDS_STEPS, NEEDS_VALUES = {"remax"}, {"process", "multi_scale"}, {"gae"}
-NEEDS_GROUP = {"group_normalized", "group_floored", "centered", "leave_one_out", "group_then_batch", "length_weighted",
-               "shrunken", "pass_at_k", "with_signal_scaled", "best_and_worst", "process", "multi_scale"}
+NEEDS_GROUP = set(ADVANTAGES) - {"none", "reinforce_pp", "remax", "gae"}
+IGNORES_KL = {"process", "multi_scale", "kept"}  # made from raw scores: a penalty in the reward would be lost
 TAKES_PRESENT = {"group_normalized", "group_floored", "centered", "leave_one_out", "batch_normalized",
                  "group_then_batch"}
 

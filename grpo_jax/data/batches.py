@@ -1,12 +1,8 @@
 """From token lists to padded numpy arrays. Nothing is ever cut: what does not fit is refused."""
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-
-from grpo_jax.data.example import Example
-from grpo_jax.text.tokenizer import Tokenizer
 
 TokenLists = Sequence[Sequence[int]]
 
@@ -64,34 +60,6 @@ def choose_bucket(lengths: Sequence[int], buckets: Sequence[int]) -> int:
       f"buckets={tuple(buckets)} must hold the longest length, {longest}; add a larger bucket."
     )
   return min(fitting)
-
-
-@dataclasses.dataclass(frozen=True)
-class Encoded:
-  """Token lists of examples, and whether each fits the lengths asked for."""
-
-  prompts: list[list[int]]
-  completions: list[list[int]]  # the worked solutions, each ended by a stop token
-  fits: np.ndarray  # [examples] bool
-
-
-def encode_examples(
-  examples: Sequence[Example],
-  tokenizer: Tokenizer,
-  *,
-  prompt_length: int,
-  completion_length: int | None = None,
-) -> Encoded:
-  """Encodes prompts and worked solutions; completion_length None leaves the solutions alone.
-
-  Raises:
-    ValueError: a text has a character the tokenizer lacks.
-  """
-  prompts = [tokenizer.encode_prompt(example.prompt) for example in examples]
-  if completion_length is None:
-    return Encoded(prompts, [], fits(prompts, prompt_length))
-  completions = [tokenizer.encode_completion(example.solution) for example in examples]
-  return Encoded(prompts, completions, fits(prompts, prompt_length) & fits(completions, completion_length))
 
 
 def _checked(token_lists: TokenLists, length: int, what: str) -> np.ndarray:

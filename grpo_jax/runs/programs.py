@@ -49,7 +49,3 @@ class Programs:
 
   def __call__(self, key, *args):
     return self._table[key](*args)
-
-  def compiled(self, key):
-    """The executable, for its memory analysis."""
-    return self._table[key]

@@ -1,6 +1,7 @@
 """What an iteration reports: numbers for the log, a line for the terminal, the batch of a refused update."""
 
 import pathlib
+import re
 
 import jax
 import numpy as np
@@ -12,10 +13,10 @@ TIMES = ("time/sampling", "time/rewards", "time/scoring", "time/update")  # seco
 
 
 def joined(updates: list[dict]) -> dict:
-  """Means over the updates of an iteration; maxima stay maxima and the number of skipped updates is summed."""
+  """Means over the updates of an iteration; maxima stay maxima, numbers of skipped updates are summed."""
   columns = {name: [u[name] for u in updates] for name in updates[0]}
-  numbers = {name: float(np.max(v) if name.endswith("_max") else np.mean(v)) for name, v in columns.items()}
-  return numbers | {"update/skipped": float(np.sum(columns["update/skipped"]))}
+  joins = {"max": np.max, "skipped": np.sum}
+  return {name: float(joins.get(re.split("[/_]", name)[-1], np.mean)(v)) for name, v in columns.items()}
 
 
 def rollout_metrics(collected, clock: list[float]) -> dict:

@@ -38,8 +38,9 @@ def _members(which: slice, scores, lengths_BG, truncated_BG):
 def _steps(run, rollout, drawn):
   tokens, mask = np.asarray(rollout.tokens_BGT), np.asarray(rollout.mask_BGT)
   rewards, ends = np.zeros(tokens.shape, np.float32), np.zeros(tokens.shape, bool)
+  texts = {t: run.setup.tokenizer.decode([t]) for t in np.unique(tokens[mask]).tolist()}
   for b, g in np.ndindex(tokens.shape[:2]):
-    pieces = [run.setup.tokenizer.decode([t]) for t in tokens[b, g][mask[b, g]]]
+    pieces = [texts[t] for t in tokens[b, g][mask[b, g]].tolist()]
     scored = step_scores(pieces, drawn.examples[b].chosen or drawn.examples[b].solution, run.config.rewards.step_ends)
     rewards[b, g, : len(pieces)], ends[b, g, : len(pieces)] = scored
   return rewards, ends

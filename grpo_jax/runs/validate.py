@@ -91,6 +91,7 @@ def _rl(config):
   _need(G >= 1, "sampling.group_size", G, "must be at least 1")
   _need(G >= 2 or spec.advantage not in NEEDS_GROUP, "sampling.group_size", G,
         f"must be at least 2 for algorithm.advantage={spec.advantage!r}, which compares members of a group")
+  _need(G >= 2 or spec.pair_loss == "off", "sampling.group_size", G, "must be at least 2 for a pair loss")
   asks, sizes = needs(spec), tuple(config.sampling.group_sizes)
   if sizes:
     _need(sizes == tuple(sorted(set(sizes))) and sizes[0] >= 2, "sampling.group_sizes", sizes,

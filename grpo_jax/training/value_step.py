@@ -25,4 +25,4 @@ def value_step(critic: Learner, batch: Experience, optimizer: OptimizerSpec, cli
 
   grads, metrics = accumulate(loss_fn, critic.params, batch, cut)
   critic, update = apply_gradients(critic, grads, optimizer)
-  return critic, {**metrics, "critic/grad_norm": update["update/grad_norm"]}
+  return critic, metrics | {f"critic/{name}": update[f"update/{name}"] for name in ("grad_norm", "skipped")}

@@ -3,9 +3,7 @@
 import numpy as np
 import pytest
 
-from grpo_jax.data.batches import choose_bucket, encode_examples, fits, pad_completions, pad_prompts
-from grpo_jax.data.example import Example
-from grpo_jax.text.tokenizer import character_tokenizer
+from grpo_jax.data.batches import choose_bucket, fits, pad_completions, pad_prompts
 
 
 def test_prompts_end_at_the_right_edge():
@@ -42,14 +40,3 @@ def test_bucket():
   assert choose_bucket([], (8, 4)) == 4
   with pytest.raises(ValueError, match=r"buckets=\(4, 8\) must hold the longest length, 9"):
     choose_bucket([9], (4, 8))
-
-
-def test_examples_to_tokens():
-  tokenizer = character_tokenizer()
-  examples = [Example("1+2=", "3", "[3]3"), Example("100+22=", "122", "[221]122")]
-  encoded = encode_examples(examples, tokenizer, prompt_length=6)
-  assert encoded.completions == [] and encoded.fits.tolist() == [True, False]
-  encoded = encode_examples(examples, tokenizer, prompt_length=8, completion_length=5)
-  assert encoded.fits.tolist() == [True, False]  # 4 characters and eos fit, 8 do not
-  assert tokenizer.decode(encoded.completions[0]) == "[3]3"
-  assert encoded.completions[0][-1] == tokenizer.stop_ids[0]

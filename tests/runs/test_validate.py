@@ -53,6 +53,19 @@ def test_a_group_of_one_is_refused_for_the_centered_estimator_too():
     validate(config({"sampling.group_size": 1, "algorithm.preset": "dr_grpo"}))
 
 
+@pytest.mark.parametrize("cells", [{"advantage": "batch_normalized"}, {"preset": "rejection"}, {"preset": "opo"},
+                                   {"preset": "remax", "pair_loss": "sigmoid"}])
+def test_a_group_of_one_is_refused_wherever_members_are_compared(cells):
+  row = {f"algorithm.{name}": value for name, value in cells.items()}
+  with pytest.raises(ValueError, match=r"sampling\.group_size=1 must be at least 2"):
+    validate(config({"sampling.group_size": 1, **row}))
+
+
+@pytest.mark.parametrize("preset", ["reinforce", "reinforce_pp", "remax", "ppo"])
+def test_a_group_of_one_is_enough_where_none_are(preset):
+  validate(config({"sampling.group_size": 1, "algorithm.preset": preset}))
+
+
 def test_batches_must_split_over_devices():
   validate_devices(config({"train.prompts": 8, "evaluate.batch": 16}), 8)
   with pytest.raises(ValueError, match=r"train\.prompts=8 must be a multiple of the 3 devices"):

@@ -1,0 +1,63 @@
+"""What a wrong command gets: one sentence on what, where and how to put it right, and exit status 1."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+TINY = "tests/runs/tiny_run.py"
+
+
+def ended(tmp_path, *arguments, config=TINY):
+  """Runs the command to its end; the last line it wrote."""
+  command = [sys.executable, "-m", "grpo_jax.main", f"--config={config}", f"--workdir={tmp_path / 'run'}", *arguments]
+  environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
+  done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+  assert done.returncode == 1, done.stderr[-2000:]
+  assert "Traceback" not in done.stderr
+  assert not (tmp_path / "run" / "sft").exists()  # nothing had begun
+  return done.stderr.strip().splitlines()[-1]
+
+
+def test_a_misspelt_key_on_the_command_line(tmp_path):
+  line = ended(tmp_path, "--config.train.promts=3")
+  assert line.startswith("error: --config.train.promts=3: 'promts' is not a key") and line.endswith("'prompts'?")
+
+
+def test_a_misspelt_key_in_a_config_file(tmp_path):
+  file = tmp_path / "mine.py"
+  file.write_text("from grpo_jax.config.defaults import default_config\n\n\n"
+                  "def get_config():\n  c = default_config()\n  c.sampling.group_sise = 4\n  return c\n")
+  line = ended(tmp_path, config=file)
+  assert "mine.py line 6: 'group_sise' is not a key" in line and "'group_size'" in line
+
+
+def test_a_mistake_of_the_config_file_itself_keeps_its_traceback(tmp_path):
+  file = tmp_path / "mine.py"
+  file.write_text("def get_config():\n  return {}['nothing']\n")
+  command = [sys.executable, "-m", "grpo_jax.main", f"--config={file}"]
+  done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+  assert done.returncode == 1 and "Traceback" in done.stderr and "not a key" not in done.stderr
+
+
+@pytest.mark.parametrize("argument, words", [
+  ("--config.sampling.group_size=1", "sampling.group_size=1 must be at least 2"),
+  ("--config.algorithm.kl=k1", "use 'k3'"),
+  ("--config.mesh.fsdp=3", "mesh"),
+])
+def test_values_that_cannot_work(argument, words, tmp_path):
+  line = ended(tmp_path, argument)
+  assert line.startswith("error: ") and words in line
+
+
+def test_an_empty_data_file(tmp_path):
+  empty, file = tmp_path / "empty.jsonl", tmp_path / "mine.py"
+  empty.write_text("")
+  file.write_text(
+    f"import runpy\n\n\ndef get_config():\n  c = runpy.run_path({TINY!r})['get_config']()\n  with c.unlocked():\n"
+    f"    c.data = {{'kind': 'jsonl', 'path': {str(empty)!r}, 'heldout_fraction': 0.1}}\n  return c\n")
+  line = ended(tmp_path, config=file)
+  assert line.startswith("error: ") and "empty.jsonl" in line
