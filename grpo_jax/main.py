@@ -21,6 +21,7 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default runs/
 def run(config, workdir: pathlib.Path) -> dict:
   """All stages of `config.task` in `workdir`; returns the summary."""
   from grpo_jax.rewards.combine import Rewards
+  from grpo_jax.runs.export import write_export
   from grpo_jax.runs.report import write_report
   from grpo_jax.runs.rl import run_rl
   from grpo_jax.runs.setup import make_setup
@@ -46,9 +47,7 @@ def run(config, workdir: pathlib.Path) -> dict:
         params = run_sft(setup, workdir)
       params = run_rl(setup, workdir, rewards, params)
   if config.checkpoint.export:
-    from grpo_jax.models.hf_io import save_hf
-
-    print("exported:", save_hf(workdir / "export", setup.cfg, params, tokenizer=setup.tokenizer.backend))
+    print("exported:", *write_export(setup, workdir, params))
   return write_report(workdir, config)
 
 

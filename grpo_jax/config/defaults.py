@@ -12,6 +12,12 @@ def default_config() -> ConfigDict:
   c.task = "rl"  # sft | [sft_then_]rl | [sft_then_]dpo | [sft_then_]reward_model; SFT weights start the other stage
   c.seed = 0  # integer; parameters, data order and samples are functions of it
   c.model = _model()
+  c.lora = ConfigDict({
+    "rank": 0,  # of the adapters that are trained in place of the model; 0 trains the model itself
+    "alpha": 16.0,  # the adapters' part is scaled by alpha / rank
+    "targets": ("q", "k", "v", "o", "gate", "up", "down"),  # regular expressions; q_proj and the like work too
+    "base_dtype": "float32",  # float32 | bfloat16; of the frozen model below the adapters
+  })
   c.tokenizer = _tokenizer()
   c.data = ConfigDict()  # a source (see data/sources.py KINDS): {"kind": …, options}
   c.data_seed = 0  # integer; order of the data, apart from `seed` so that arms can share prompts
@@ -35,6 +41,7 @@ def default_config() -> ConfigDict:
     "logit_chunk": 0,  # tokens per chunk of logits: memory only; 0 chooses
     "value_clip": 0.2,  # farthest a value may move from its old one in an update, in units of reward
     "resample_attempts": 0,  # most rollouts per iteration to find groups with signal (DAPO); 0 takes the first as it is
+    "reference_dtype": "float32",  # float32 | bfloat16; of the reference's parameters
     "refresh_reference_every": 0,  # iterations between copies of the policy into the reference; 0 is never
   })
   c.optimizer = _optimizer(1e-6)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from grpo_jax.models.attention import KV, attend, rope_tables, rotate, visible
 from grpo_jax.models.config import ModelConfig
-from grpo_jax.models.layers import gated, over_layers, rms_norm, unstacked
+from grpo_jax.models.layers import gated, over_layers, product, rms_norm, unstacked
 from grpo_jax.types import Prompts, wide
 
 
@@ -23,7 +23,7 @@ def _layer(x_ND, layer, *, cfg: ModelConfig, shape, tables, own_mask, context_ma
   dtype = x_ND.dtype
 
   def dense(h, name):
-    y = h @ p[name].astype(dtype)
+    y = product(h, p[name])
     return y + p[f"{name}_bias"].astype(dtype)[None] if f"{name}_bias" in p else y
 
   def heads(y_N, name, repeats):  # -> [B, K, G, R, T, E]: one batch axis order serves prefix and own keys

@@ -1,7 +1,8 @@
-"""Norm, gated unit, and the loop over layers: a scan, or unrolled."""
+"""Norm, matrix product, gated unit, and the loop over layers: a scan, or unrolled."""
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from grpo_jax.models.config import ModelConfig
 from grpo_jax.types import wide
@@ -12,6 +13,24 @@ def rms_norm(x, weight, epsilon: float):
   x32 = wide(x)
   scaled = x32 * jax.lax.rsqrt(jnp.mean(x32 * x32, -1, keepdims=True) + epsilon)
   return scaled.astype(x.dtype) * weight.reshape((1,) * (x.ndim - 1) + (-1,)).astype(x.dtype)
+
+
+@struct.dataclass
+class Adapted:
+  """A matrix under its adapter, where the decoder would have the matrix: w `[in, out]`, a `[in, r]`, b `[r, out]`."""
+
+  w: jax.Array
+  a: jax.Array
+  b: jax.Array
+  scale: float = struct.field(pytree_node=False)
+
+
+def product(x, w):
+  """x W in the dtype of x, with the adapter's part where W has one."""
+  if not isinstance(w, Adapted):
+    return x @ w.astype(x.dtype)
+  low = x @ w.a.astype(x.dtype)
+  return x @ w.w.astype(x.dtype) + w.scale * (low @ w.b.astype(x.dtype))
 
 
 @jax.checkpoint  # keeps its two inputs for the backward pass and nothing between

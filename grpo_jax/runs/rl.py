@@ -56,17 +56,17 @@ class RLRun:
       rollout = programs(("samples", P, lengths.shape[1]), rollout) if "greedy" in self.asks else rollout
       key = (P, choose_bucket(lengths.ravel().tolist(), config.completion_buckets), rollout.mask_BGT.shape[1])
       clock.append(time.perf_counter())
-      ref = programs(("reference", *key), state.ref_params, rollout, self.temperature) if state.ref_params else None
-      old = programs(("score", *key), state.params, rollout, self.temperature) if self.updates > 1 else None
+      rest = (rollout, self.temperature)
+      ref = programs(("reference", *key), state.reference, *rest) if "reference" in self.asks else None
+      old = programs(("score", *key), state.policy, *rest) if self.updates > 1 else None
       values = programs(("values", *key), state.critic.params, rollout) if state.critic else None
       scored.update(key=key, rollout=rollout, logps=(ref, old, values))
 
     collected = (resampled if config.train.resample_attempts else collect)(self, state, score)
     clock.append(time.perf_counter())
-    key = scored["key"]
     jax.block_until_ready(scored["logps"])
     clock.append(time.perf_counter())
-    signals = put(self.setup.mesh, collected.judged.signals)
+    key, signals = scored["key"], put(self.setup.mesh, collected.judged.signals)
     numbers = (state.algorithm_state, self.spec, self.seed, np.int32(iteration))
     experience = programs(("experience", *key), scored["rollout"], signals, *scored["logps"], *numbers)
     updates = []

@@ -130,7 +130,7 @@ def compile_rl(setup: Setup, state, spec: AlgorithmSpec, optimizers, asks: set[s
     def sample(params, prompts, seed, temperature):
       return generate(params, cfg, prompts, seed, asked.replace(temperature=temperature))
 
-    return programs.add((kind, P, members + greedy), sample, state.params, shaped(mesh, shapes), seed, temperature)
+    return programs.add((kind, P, members + greedy), sample, state.policy, shaped(mesh, shapes), seed, temperature)
 
   sampler("heldout", config.evaluate.batch, max(config.prompt_buckets), config.evaluate.samples, 1)
   for P, G in itertools.product(config.prompt_buckets, group_buckets(config)):
@@ -141,9 +141,9 @@ def compile_rl(setup: Setup, state, spec: AlgorithmSpec, optimizers, asks: set[s
       scorer, ref, old = partial(score, cfg=cfg, T=T, chunk=chunk), None, None
       if "reference" in asks:
         measure = partial(reference_of, cfg=cfg, T=T, chunk=chunk, kl=spec.kl)
-        ref = programs.add(("reference", P, T, G), measure, state.params, rollout, temperature)
+        ref = programs.add(("reference", P, T, G), measure, state.reference, rollout, temperature)
       if updates > 1:
-        old = programs.add(("score", P, T, G), scorer, state.params, rollout, temperature)
+        old = programs.add(("score", P, T, G), scorer, state.policy, rollout, temperature)
       values = None
       if state.critic is not None:
         measure = partial(critic_values, cfg=cfg, T=T)

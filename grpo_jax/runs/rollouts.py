@@ -44,7 +44,7 @@ def sampled(run, state, position: int) -> tuple[Drawn, Rollout]:
   config, setup = run.config, run.setup
   drawn = draw(setup.train, setup.tokenizer, position, config.train.prompts, config.prompt_buckets)
   P, G = drawn.prompts.tokens_BP.shape[1], members(config, state.algorithm_state)[1] + ("greedy" in run.asks)
-  return drawn, run.programs(("train", P, G), state.params, put(setup.mesh, drawn.prompts), run.seed, run.temperature)
+  return drawn, run.programs(("train", P, G), state.policy, put(setup.mesh, drawn.prompts), run.seed, run.temperature)
 
 
 def judged(run, state, rollout: Rollout, drawn: Drawn) -> Judged:

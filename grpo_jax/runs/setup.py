@@ -14,10 +14,11 @@ from grpo_jax.evaluation.problems import Heldout
 from grpo_jax.models.config import ModelConfig, param_shapes
 from grpo_jax.models.init import init_params
 from grpo_jax.models.load import load_any, resolve_model_path
+from grpo_jax.models.lora import LoraSpec, init_adapters
 from grpo_jax.models.value_head import with_value_head
-from grpo_jax.runs.validate import validate, validate_devices
+from grpo_jax.runs.validate import lora_spec, validate, validate_devices
 from grpo_jax.text.tokenizer import Tokenizer, character_tokenizer, load_tokenizer, wrap_tokenizer
-from grpo_jax.training.state import new_state
+from grpo_jax.training.state import TrainState, new_state
 
 UNROLL_LAYERS = 8  # on CPU, models up to this deep run faster with their layer loop unrolled
 
@@ -33,6 +34,11 @@ class Setup:
   train: Stream
   heldout: Heldout | None
   weights: dict | None
+
+  @property
+  def lora(self) -> LoraSpec | None:
+    """The adapters that are trained in place of the model, if any."""
+    return lora_spec(self.config)
 
 
 def make_setup(config: ConfigDict) -> Setup:
@@ -94,12 +100,15 @@ def fresh_state(setup: Setup, *, reference: bool, params=None, algorithm_state: 
 
   `critic`: a learner beside the policy; `value_head`: the parameters themselves end in a scalar.
   """
-  mesh, seed = setup.mesh, setup.config.seed
+  if setup.lora:
+    return _adapter_state(setup, reference, params, algorithm_state)
+  mesh, seed, dtype = setup.mesh, setup.config.seed, setup.config.train.reference_dtype
 
   def make(params, seed):
     own = with_value_head(params) if critic else None
     params = with_value_head(params) if value_head else params
-    return new_state(params, seed, reference=reference, algorithm_state=algorithm_state, critic=own)
+    return new_state(
+      params, seed, reference=reference, algorithm_state=algorithm_state, critic=own, reference_dtype=dtype)
 
   params = setup.weights if params is None else params
   if params is None:
@@ -107,3 +116,21 @@ def fresh_state(setup: Setup, *, reference: bool, params=None, algorithm_state: 
   else:
     function, args = make, (jax.device_put(params, state_shardings(mesh, params)), seed)
   return jax.jit(function, out_shardings=state_shardings(mesh, jax.eval_shape(function, *args)))(*args)
+
+
+def _adapter_state(setup: Setup, reference: bool, params, algorithm_state) -> TrainState:
+  """The state of a LoRA run: adapters over the frozen base, which is also the reference until there is a snapshot.
+
+  A snapshot is taken where the run begins from adapters (`params`, of an earlier stage), or will refresh it.
+  """
+  config, mesh, spec = setup.config, setup.mesh, setup.lora
+  dtype, snapshot = config.train.reference_dtype, reference and (params or config.train.refresh_reference_every)
+
+  def make(params, seed):
+    params = init_adapters(setup.cfg, spec, seed) if params is None else params
+    return new_state(params, seed, reference=bool(snapshot), algorithm_state=algorithm_state, reference_dtype=dtype)
+
+  shardings = state_shardings(mesh, jax.eval_shape(make, params, config.seed))
+  state = jax.jit(make, out_shardings=shardings)(params, config.seed)
+  base = jax.tree.map(lambda a: a.astype(config.lora.base_dtype), setup.weights)
+  return state.replace(base=jax.device_put(base, state_shardings(mesh, base)), lora_scale=spec.scale)

@@ -54,7 +54,7 @@ def _run(setup: Setup, workdir, name: str, steps: int, state, batches, step, num
     programs.add("end", end_iteration, like(state), np.int32(0), np.int32(0), donate=(0,), keep_state=True)
     if judge:
       first = pairs_of(setup, setup.heldout.batch(0, config.evaluate.batch), _examples(setup, 0))
-      programs.add("judge", judge, like(state.params), shaped(setup.mesh, first))
+      programs.add("judge", judge, like(state.policy), shaped(setup.mesh, first))
   state = stage.resume(state)
   if judge and stage.start == 0:
     _log_pairs(setup, stage, programs, 0, state)
@@ -83,7 +83,7 @@ def _log_pairs(setup: Setup, stage: Stage, programs: Programs, step: int, state)
   n, size, right = len(setup.heldout.examples), setup.config.evaluate.batch, []
   for start in range(0, n, size):
     batch = pairs_of(setup, setup.heldout.batch(start, size), _examples(setup, start))
-    right += np.asarray(programs("judge", state.params, put(setup.mesh, batch))).tolist()
+    right += np.asarray(programs("judge", state.policy, put(setup.mesh, batch))).tolist()
   share = float(np.mean(right[:n]))
   low, high = wilson(sum(right[:n]), n)
   metrics = {"problems": n, "pair_accuracy": share, "pair_accuracy_low": low, "pair_accuracy_high": high}

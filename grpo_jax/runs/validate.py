@@ -5,10 +5,13 @@ from ml_collections import ConfigDict
 from grpo_jax.algorithms.preference import PAIR_LOSSES
 from grpo_jax.algorithms.spec import AlgorithmSpec, make_spec, needs
 from grpo_jax.algorithms.table import NEEDS_GROUP, TAKES_PRESENT
+from grpo_jax.models.lora import LoraSpec, matched
 from grpo_jax.training.optimizer import SCHEDULES, OptimizerSpec
 from grpo_jax.training.preference_step import PreferenceSpec
 
 TASKS = ("sft", "rl", "sft_then_rl", "dpo", "sft_then_dpo", "reward_model", "sft_then_reward_model")
+
+DTYPES = ("float32", "bfloat16")
 
 
 def _need(ok: bool, key: str, value, rule: str):
@@ -36,6 +39,11 @@ def preference_spec(config: ConfigDict) -> PreferenceSpec:
   return PreferenceSpec(kind=p.loss, beta=p.beta, label_smoothing=p.label_smoothing)
 
 
+def lora_spec(config: ConfigDict) -> LoraSpec | None:
+  """The adapters of `config.lora`, None where its rank is 0."""
+  return LoraSpec(config.lora.rank, config.lora.alpha, matched(config.lora.targets)) if config.lora.rank else None
+
+
 def updates_per_iteration(config: ConfigDict) -> int:
   """Optimizer updates that one rollout gives."""
   minibatch = config.train.minibatch_prompts or config.train.prompts
@@ -52,6 +60,7 @@ def validate(config: ConfigDict) -> None:
     _need(good, key, sizes, "must be one or two increasing positive lengths; give such a tuple")
   _need(min(config.prompt_buckets) >= 2, "prompt_buckets", config.prompt_buckets, "must be at least 2 tokens")
   _optimizers(config)
+  _lora(config)
   if config.task.startswith("sft"):
     _need(config.sft.steps > 0, "sft.steps", config.sft.steps, f"must be positive for task={config.task!r}; set it")
     _divides(config, "sft.micro_batch", config.sft.micro_batch, "sft.batch", config.sft.batch)
@@ -59,6 +68,20 @@ def validate(config: ConfigDict) -> None:
     _rl(config)
   if config.task.endswith(("dpo", "reward_model")):
     _preference(config)
+
+
+def _lora(config):
+  lora = config.lora
+  _need(isinstance(lora.rank, int) and lora.rank >= 0, "lora.rank", lora.rank, "must be a whole number, 0 for none")
+  _need(lora.alpha > 0, "lora.alpha", lora.alpha, "must be positive")
+  _need(lora.base_dtype in DTYPES, "lora.base_dtype", lora.base_dtype, f"is unknown; choose one of {DTYPES}")
+  if lora_spec(config) is None:
+    return
+  _need(config.model.path, "lora.rank", lora.rank, "needs a pretrained model below the adapters; set model.path")
+  scored = config.task.endswith("reward_model")
+  critic = config.task.endswith("rl") and "values" in needs(algorithm_spec(config))
+  _need(not (scored or critic), "lora.rank", lora.rank, "must be 0 with a critic or a reward model, whose head and "
+        "trunk are trained; choose another row or task")
 
 
 def _preference(config):
@@ -113,6 +136,8 @@ def _rl(config):
   least = {"iterations": 1, "prompts": 1, "update_epochs": 1, "refresh_reference_every": 0, "resample_attempts": 0}
   for key, low in least.items():
     _need(config.train[key] >= low, f"train.{key}", config.train[key], f"must be at least {low}")
+  dtype = config.train.reference_dtype
+  _need(dtype in DTYPES, "train.reference_dtype", dtype, f"is unknown; choose one of {DTYPES}")
   _divides(config, "train.minibatch_prompts", config.train.minibatch_prompts, "train.prompts", B)
   minibatch = config.train.minibatch_prompts or B
   _divides(config, "train.micro_prompts", config.train.micro_prompts, "the minibatch of prompts", minibatch)

@@ -14,7 +14,7 @@ def picked(state: TrainState, batch: Experience, spec, temperature, cfg, cut: Cu
 
   def logps(micro: Experience):
     arrays = (micro.prompts, micro.tokens_BGT, micro.mask_BGT)
-    return tree_logps(state.params, cfg, *arrays, temperature, cut.logit_chunk)[0]
+    return tree_logps(state.policy, cfg, *arrays, temperature, cut.logit_chunk)[0]
 
   key = jax.random.fold_in(jax.random.key(state.seed), state.step)
   logps_BGT = map_microbatches(logps, batch, cut)

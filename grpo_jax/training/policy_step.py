@@ -35,12 +35,13 @@ def policy_step(
     batch = batch.replace(picked_BGT=picked(state, batch, spec, temperature, cfg, cut))
 
   def loss_fn(params, micro: Experience):
+    params = state.model(params)
     hidden = branches(params, cfg, micro.prompts, micro.tokens_BGT, micro.mask_BGT)
     logps, entropy = hidden_logps(
       hidden, head(params), micro.tokens_BGT, micro.mask_BGT, temperature, cut.logit_chunk)
     exact_kl = None
     if spec.kl == "exact":
-      matrices = (head(params), micro.ref_hidden_BGTD, head(state.ref_params))
+      matrices = (head(params), micro.ref_hidden_BGTD, head(state.reference))
       exact_kl = hidden_kl(hidden, *matrices, micro.mask_BGT, temperature, cut.logit_chunk)
     old, ref = micro.old_logps_BGT, micro.ref_logps_BGT
     (numerator, denominator), metrics = policy_loss(

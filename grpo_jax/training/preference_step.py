@@ -50,8 +50,8 @@ def dpo_step(state: TrainState, batch: Experience, spec: PreferenceSpec, optimiz
   """loss = mean of pair_loss(m), m = log p/ref (chosen) - log p/ref (rejected). DPO, arXiv 2305.18290, equation 7."""
 
   def margins(params, micro: Experience):
-    reference = jax.lax.stop_gradient(sequence_logps(state.ref_params, cfg, micro, cut.logit_chunk))
-    gains_BG = sequence_logps(params, cfg, micro, cut.logit_chunk) - reference
+    reference = jax.lax.stop_gradient(sequence_logps(state.reference, cfg, micro, cut.logit_chunk))
+    gains_BG = sequence_logps(state.model(params), cfg, micro, cut.logit_chunk) - reference
     return gains_BG[:, 0] - gains_BG[:, 1]
 
   def loss(margin):

@@ -13,7 +13,8 @@ def sft_step(state: TrainState, batch: Experience, optimizer: OptimizerSpec, *, 
   """One supervised update: loss = -mean over solution tokens of log p(token | prompt, earlier tokens). G = 1."""
 
   def loss_fn(params, micro: Experience):
-    logps, entropy = tree_logps(params, cfg, micro.prompts, micro.tokens_BGT, micro.mask_BGT, 1.0, cut.logit_chunk)
+    logps, entropy = tree_logps(
+      state.model(params), cfg, micro.prompts, micro.tokens_BGT, micro.mask_BGT, 1.0, cut.logit_chunk)
     loss = token_mean(-logps, micro.mask_BGT)
     metrics = {"loss/sft": loss, "policy/entropy": (selected_sum(entropy, micro.mask_BGT), loss[1])}
     return loss[0], (loss[1], metrics)

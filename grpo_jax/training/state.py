@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from grpo_jax.models.lora import adapted
 from grpo_jax.training.optimizer import adam_init
 
 Array = jax.Array
@@ -30,6 +31,8 @@ class TrainState:
   """`step` counts optimizer updates, `iteration` rollouts, `skipped` updates refused for non-finite gradients.
 
   `ref_params` is None when no reference is needed; `data_state["position"]` is the next draw of the prompt stream.
+  With LoRA `params` are the adapters, `base` the frozen model below them (never saved), and `ref_params` a snapshot
+  of adapters, or None while the reference is the base itself.
   """
 
   step: Array
@@ -42,14 +45,32 @@ class TrainState:
   algorithm_state: dict
   data_state: dict
   critic: Learner | None = None
+  base: dict | None = None
+  lora_scale: float = struct.field(pytree_node=False, default=0.0)
+
+  def model(self, params):
+    """What the decoder takes for some value of `params`: themselves, or the base under these adapters."""
+    return params if self.base is None else adapted(self.base, params, self.lora_scale)
+
+  @property
+  def policy(self):
+    """The parameters of the policy, as the decoder takes them."""
+    return self.model(self.params)
+
+  @property
+  def reference(self):
+    """The parameters of the reference, as the decoder takes them; None where there is none."""
+    return self.base if self.ref_params is None else self.model(self.ref_params)
 
 
-def new_state(params, seed, *, reference: bool, algorithm_state: dict | None = None, critic=None) -> TrainState:
+def new_state(params, seed, *, reference: bool, algorithm_state: dict | None = None, critic=None,
+              reference_dtype="float32") -> TrainState:
   """A state at step 0; the reference starts as a copy of the policy. `critic`: parameters, where there is one."""
   zero = jnp.zeros((), jnp.int32)
   return TrainState(
     step=zero, iteration=zero, skipped=zero, seed=jnp.asarray(seed, jnp.uint32), params=params,
-    opt_state=adam_init(params), ref_params=jax.tree.map(jnp.copy, params) if reference else None,
+    opt_state=adam_init(params),
+    ref_params=jax.tree.map(lambda p: jnp.array(p, reference_dtype), params) if reference else None,
     algorithm_state=algorithm_state or {}, data_state={"position": zero},
     critic=None if critic is None else new_learner(critic),
   )
@@ -64,7 +85,8 @@ def end_iteration(state: TrainState, position, refresh_every, pass_rate=None) ->
   ref_params = state.ref_params
   if ref_params is not None:
     due = (refresh_every > 0) & (iteration % jnp.maximum(refresh_every, 1) == 0)
-    ref_params = jax.lax.cond(due, lambda p, r: p, lambda p, r: r, state.params, ref_params)
+    as_reference = jax.tree.map(lambda p, r: p.astype(r.dtype), state.params, ref_params)
+    ref_params = jax.lax.cond(due, lambda p, r: p, lambda p, r: r, as_reference, ref_params)
   data_state = {**state.data_state, "position": jnp.asarray(position, jnp.int32)}
   algorithm_state = state.algorithm_state
   if "pass_rate" in algorithm_state:
