@@ -21,6 +21,7 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default runs/
 def run(config, workdir: pathlib.Path) -> dict:
   """All stages of `config.task` in `workdir`; returns the summary."""
   from grpo_jax.rewards.combine import Rewards
+  from grpo_jax.runs.evaluate import run_eval
   from grpo_jax.runs.export import write_export
   from grpo_jax.runs.report import write_report
   from grpo_jax.runs.rl import run_rl
@@ -32,6 +33,9 @@ def run(config, workdir: pathlib.Path) -> dict:
   r = config.rewards
   options = {"workers": r.workers, "deadline_seconds": r.deadline_seconds, "max_error_rate": r.max_error_rate}
   params = None
+  if config.task == "eval":
+    claim(workdir, config)
+    return run_eval(setup, workdir)
   if not config.task.endswith("rl"):
     claim(workdir, config)
     params = run_sft(setup, workdir) if config.task.startswith("sft") else None

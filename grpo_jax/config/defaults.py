@@ -9,7 +9,7 @@ def default_config() -> ConfigDict:
   """The whole schema, locked: a misspelt key in a file or on the command line is an error."""
   c = ConfigDict()
   c.name = "run"  # names the default workdir
-  c.task = "rl"  # sft | [sft_then_]rl | [sft_then_]dpo | [sft_then_]reward_model; SFT weights start the other stage
+  c.task = "rl"  # eval | sft | [sft_then_]rl | [sft_then_]dpo | [sft_then_]reward_model; SFT weights start the other stage
   c.seed = 0  # integer; parameters, data order and samples are functions of it
   c.model = _model()
   c.lora = ConfigDict({
@@ -186,5 +186,8 @@ def _evaluate() -> ConfigDict:
     "top_k": 0,  # 0 is off
     "top_p": 1.0,  # 1 is off
     "min_p": 0.0,  # 0 is off
+    "verifier": "",  # a second component (weight 0: not trained on) whose disagreement is an alarm; empty is none
+    "verifier_gap": 0.1,  # greedy accuracy by `component` less that by `verifier`, above which the alarm is raised
+    "benchmarks": (),  # of task=eval: names of evaluation/benchmarks.py; empty is the held-out part of `data`
     "component": "correct",  # the reward component that says whether a completion is right (>= 1)
   })

@@ -1,9 +1,11 @@
-"""Held-out evaluation: a greedy pass and k samples per problem, judged by the training reward's component."""
+"""Held-out evaluation: a greedy pass and k samples per problem, judged by the training reward's components."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
+from grpo_jax.data.example import Example
 from grpo_jax.evaluation.pass_at_k import bootstrap, pass_at_k, wilson
 from grpo_jax.rewards.combine import Rewards
 from grpo_jax.types import Rollout
@@ -23,30 +25,64 @@ def judge(rollout: Rollout, examples, tokenizer, rewards: Rewards):
   return texts, rewards(texts, examples, mask.sum(-1), truncated, tokens.shape[-1]), mask.sum(-1), truncated
 
 
-def evaluate(sample: Callable, heldout, tokenizer, rewards: Rewards, component: str, batch: int):
-  """Metrics of the policy on all held-out problems, and (example, greedy completion, right) of each to look at.
+@dataclass(frozen=True)
+class Answers:
+  """What the policy said to each held-out problem, `[problems, members]`; member 0 is greedy."""
 
-  Args:
-    sample: `prompts -> Rollout` whose member 0 is greedy and whose others, if any, are samples.
-  Returns:
-    {"greedy", "greedy_low", "greedy_high", "pass_rate" (mean over samples), "pass@k" and their intervals, …}.
-  """
-  right, lengths, cut, shown = [], [], [], []
+  examples: list[Example]
+  texts: list[list[str]]
+  components: dict[str, np.ndarray]  # unweighted scores by name
+  lengths: np.ndarray  # tokens
+  truncated: np.ndarray
+
+  def right(self, component: str) -> np.ndarray:
+    """Which completions a component finds right."""
+    return self.components[component] >= 1
+
+
+def ask(sample: Callable, heldout, tokenizer, rewards: Rewards, batch: int) -> Answers:
+  """Samples and judges all held-out problems. `sample`: `prompts -> Rollout` whose member 0 is greedy."""
+  texts, scores, lengths, cut = [], [], [], []
   for start in range(0, len(heldout.examples), batch):
     examples = heldout.examples[start : start + batch]
-    texts, scores, length, truncated = judge(sample(heldout.batch(start, batch)), examples, tokenizer, rewards)
-    right.append(scores.components[component] >= 1)
-    lengths.append(length[:, 0])
-    cut.append(truncated[:, 0])
-    shown += [(e, t[0], bool(r[0])) for e, t, r in zip(examples, texts, right[-1], strict=True)]
-  greedy, correct = np.split(np.concatenate(right), [1], 1)
+    text, score, length, truncated = judge(sample(heldout.batch(start, batch)), examples, tokenizer, rewards)
+    texts, scores, lengths, cut = [*texts, *text], [*scores, score], [*lengths, length], [*cut, truncated]
+  names = scores[0].components
+  joined = {name: np.concatenate([s.components[name] for s in scores]) for name in names}
+  return Answers(heldout.examples, texts, joined, np.concatenate(lengths), np.concatenate(cut))
+
+
+def summarize(answers: Answers, component: str, ks: tuple[int, ...] = ()) -> dict[str, float]:
+  """{"greedy", "greedy_low", "greedy_high", "pass_rate" (mean over samples), "pass@k" and their intervals, …}.
+
+  `ks`: of pass@k besides the number of samples.
+  """
+  greedy, correct = np.split(answers.right(component), [1], 1)
   low, high = wilson(float(greedy.sum()), len(greedy))
   metrics = {"problems": len(greedy), "greedy": float(greedy.mean()), "greedy_low": low, "greedy_high": high}
-  metrics |= {"length": float(np.concatenate(lengths).mean()), "truncated": float(np.concatenate(cut).mean())}
+  metrics |= {"length": float(answers.lengths[:, 0].mean()), "truncated": float(answers.truncated[:, 0].mean())}
   samples = correct.shape[1]
   if samples:
-    values = {"pass_rate": correct.mean(1), f"pass@{samples}": pass_at_k(correct.sum(1), samples, samples)}
-    for name, value in values.items():
-      metrics[name] = float(value.mean())
-      metrics[f"{name}_low"], metrics[f"{name}_high"] = bootstrap(value)
-  return metrics, shown
+    values = {"pass_rate": correct.mean(1)}
+    values |= {f"pass@{k}": pass_at_k(correct.sum(1), samples, k) for k in sorted({*ks, samples}) if k <= samples}
+    metrics |= with_intervals(values)
+  return metrics
+
+
+def with_intervals(values: dict[str, np.ndarray]) -> dict[str, float]:
+  """The mean over problems of each value, with its bootstrap interval."""
+  metrics = {}
+  for name, value in values.items():
+    metrics[name] = float(value.mean())
+    metrics[f"{name}_low"], metrics[f"{name}_high"] = bootstrap(value)
+  return metrics
+
+
+def verified(answers: Answers, component: str, verifier: str, largest_gap: float) -> dict[str, float]:
+  """A second judge that the policy was not trained on: its greedy accuracy, and how far the training reward is above.
+
+  `alarm/verifier` is 1 where that gap is more than `largest_gap`: the policy may be pleasing the reward only.
+  """
+  trained, other = (answers.right(name)[:, 0].mean() for name in (component, verifier))
+  gap = float(trained - other)
+  return {"verifier": float(other), "verifier_gap": gap, "alarm/verifier": float(gap > largest_gap)}

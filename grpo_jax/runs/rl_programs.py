@@ -112,6 +112,25 @@ def request(config, stop_ids, kind: str, members: int, greedy: int) -> SampleReq
   return SampleRequest(stream=1, top_k=e.top_k, top_p=e.top_p, min_p=e.min_p, **base)
 
 
+def add_sampler(programs: Programs, setup: Setup, config, params, kind: str, rows: int, P: int, members: int,
+                greedy: int):
+  """Compiles the sampler for `rows` prompts of P tokens under the key (kind, P, members + greedy)."""
+  asked = request(config, setup.tokenizer.stop_ids, kind, members, greedy)
+  fields = (((rows, P), np.int32), ((rows, P), bool), ((rows,), np.int32))
+  prompts = shaped(setup.mesh, Prompts(*(jax.ShapeDtypeStruct(*field) for field in fields)))
+
+  def sample(params, prompts, seed, temperature):
+    return generate(params, setup.cfg, prompts, seed, asked.replace(temperature=temperature))
+
+  return programs.add((kind, P, members + greedy), sample, params, prompts, np.uint32(0), np.float32(1))
+
+
+def add_heldout_sampler(programs: Programs, setup: Setup, config, params):
+  """Compiles the sampler of held-out evaluation: one greedy completion and `evaluate.samples` others."""
+  e = config.evaluate
+  add_sampler(programs, setup, config, params, "heldout", e.batch, max(config.prompt_buckets), e.samples, 1)
+
+
 def compile_rl(setup: Setup, state, spec: AlgorithmSpec, optimizers, asks: set[str]) -> Programs:
   """Compiles everything the stage will ever call, evaluation included; `optimizers`: the policy's and the critic's."""
   config, mesh, cfg = setup.config, setup.mesh, setup.cfg
@@ -122,19 +141,9 @@ def compile_rl(setup: Setup, state, spec: AlgorithmSpec, optimizers, asks: set[s
   cut = Cut(config.train.micro_prompts, config.train.micro_members, chunk)
   step = partial(policy_step, cfg=cfg, cut=cut)
 
-  def sampler(kind, rows, P, members, greedy):
-    asked = request(config, setup.tokenizer.stop_ids, kind, members, greedy)
-    fields = (((rows, P), np.int32), ((rows, P), bool), ((rows,), np.int32))
-    shapes = Prompts(*(jax.ShapeDtypeStruct(*field) for field in fields))
-
-    def sample(params, prompts, seed, temperature):
-      return generate(params, cfg, prompts, seed, asked.replace(temperature=temperature))
-
-    return programs.add((kind, P, members + greedy), sample, state.policy, shaped(mesh, shapes), seed, temperature)
-
-  sampler("heldout", config.evaluate.batch, max(config.prompt_buckets), config.evaluate.samples, 1)
+  add_heldout_sampler(programs, setup, config, state.policy)
   for P, G in itertools.product(config.prompt_buckets, group_buckets(config)):
-    rollout = sampler("train", B, P, G, greedy)
+    rollout = add_sampler(programs, setup, config, state.policy, "train", B, P, G, greedy)
     if greedy:
       rollout = programs.add(("samples", P, G + 1), without_greedy, rollout)
     for T in config.completion_buckets:

@@ -1,6 +1,5 @@
 """What every run needs: mesh, model, tokenizer, data; and the order in which parameters are found."""
 
-import dataclasses
 from dataclasses import dataclass
 
 import jax
@@ -13,14 +12,12 @@ from grpo_jax.distributed.mesh import make_mesh, state_shardings
 from grpo_jax.evaluation.problems import Heldout
 from grpo_jax.models.config import ModelConfig, param_shapes
 from grpo_jax.models.init import init_params
-from grpo_jax.models.load import load_any, resolve_model_path
 from grpo_jax.models.lora import LoraSpec, init_adapters
 from grpo_jax.models.value_head import with_value_head
-from grpo_jax.runs.validate import lora_spec, validate, validate_devices
-from grpo_jax.text.tokenizer import Tokenizer, character_tokenizer, load_tokenizer, wrap_tokenizer
+from grpo_jax.runs.model import load_model, lora_spec
+from grpo_jax.runs.validate import validate, validate_devices
+from grpo_jax.text.tokenizer import Tokenizer
 from grpo_jax.training.state import TrainState, new_state
-
-UNROLL_LAYERS = 8  # on CPU, models up to this deep run faster with their layer loop unrolled
 
 
 @dataclass(frozen=True)
@@ -31,7 +28,7 @@ class Setup:
   mesh: Mesh
   cfg: ModelConfig
   tokenizer: Tokenizer
-  train: Stream
+  train: Stream | None
   heldout: Heldout | None
   weights: dict | None
 
@@ -46,46 +43,17 @@ def make_setup(config: ConfigDict) -> Setup:
   validate(config)
   mesh = make_mesh(**config.mesh.to_dict())
   validate_devices(config, mesh.shape["data"] * mesh.shape["fsdp"])
-  loaded, weights, own = load_any(config.model.path) if config.model.path else (None, None, None)
-  tokenizer = _tokenizer(config, own)
-  cfg = _model_config(config, loaded, tokenizer)
-  state_shardings(mesh, _abstract_params(cfg))  # names an indivisible parameter now
-  data = config.data.to_dict()
-  train = Stream(make_source(data, "train"), config.data_seed)
-  heldout = None
-  if config.task != "sft":
-    examples = Stream(make_source(data, "heldout"), seed=0)
-    heldout = Heldout.draw(examples, tokenizer, max(config.prompt_buckets), config.evaluate.problems)
-  return Setup(config, mesh, cfg, tokenizer, train, heldout, weights)
+  model = load_model(config)
+  state_shardings(mesh, _abstract_params(model.cfg))  # names an indivisible parameter now
+  train = Stream(make_source(config.data.to_dict(), "train"), config.data_seed) if config.task != "eval" else None
+  heldout = draw_heldout(config, model.tokenizer) if config.task != "sft" else None
+  return Setup(config, mesh, model.cfg, model.tokenizer, train, heldout, model.weights)
 
 
-def _tokenizer(config, own) -> Tokenizer:
-  """The tokenizer named, else the model's own, else characters."""
-  t = config.tokenizer
-  options = {"stop": tuple(t.stop), "add_bos": t.add_bos}
-  if t.path or (config.model.path and resolve_model_path(config.model.path).is_dir()):
-    return load_tokenizer(t.path or config.model.path, **options)
-  if own is not None:
-    return wrap_tokenizer(own, **options)
-  return character_tokenizer(t.alphabet, stop=tuple(t.stop), add_bos=t.add_bos)
-
-
-def _model_config(config, loaded, tokenizer) -> ModelConfig:
-  m = config.model
-  if loaded is None:
-    sizes = {k: m[k] for k in ("num_layers", "width", "ffn_width", "num_heads", "num_kv_heads", "head_width",
-                               "qk_norm", "attention_bias")}
-    longest = max(config.prompt_buckets) + max(config.completion_buckets)
-    loaded = ModelConfig(vocab_size=tokenizer.vocab_size, max_positions=longest, **sizes)
-  if tokenizer.vocab_size > loaded.vocab_size:
-    raise ValueError(
-      f"tokenizer.path={config.tokenizer.path!r} has {tokenizer.vocab_size} tokens but the model of "
-      f"model.path={m.path!r} only {loaded.vocab_size} embeddings; use the tokenizer that belongs to the model."
-    )
-  scan = m.scan_layers
-  if scan is None:
-    scan = not (jax.default_backend() == "cpu" and loaded.num_layers <= UNROLL_LAYERS)
-  return dataclasses.replace(loaded, compute_dtype=m.compute_dtype, remat=m.remat, scan_layers=scan)
+def draw_heldout(config: ConfigDict, tokenizer: Tokenizer) -> Heldout:
+  """The held-out problems of `config.data`."""
+  examples = Stream(make_source(config.data.to_dict(), "heldout"), seed=0)
+  return Heldout.draw(examples, tokenizer, max(config.prompt_buckets), config.evaluate.problems)
 
 
 def _abstract_params(cfg):

@@ -5,11 +5,11 @@ from ml_collections import ConfigDict
 from grpo_jax.algorithms.preference import PAIR_LOSSES
 from grpo_jax.algorithms.spec import AlgorithmSpec, make_spec, needs
 from grpo_jax.algorithms.table import NEEDS_GROUP, TAKES_PRESENT
-from grpo_jax.models.lora import LoraSpec, matched
+from grpo_jax.runs.model import lora_spec
 from grpo_jax.training.optimizer import SCHEDULES, OptimizerSpec
 from grpo_jax.training.preference_step import PreferenceSpec
 
-TASKS = ("sft", "rl", "sft_then_rl", "dpo", "sft_then_dpo", "reward_model", "sft_then_reward_model")
+TASKS = ("eval", "sft", "rl", "sft_then_rl", "dpo", "sft_then_dpo", "reward_model", "sft_then_reward_model")
 
 DTYPES = ("float32", "bfloat16")
 
@@ -39,11 +39,6 @@ def preference_spec(config: ConfigDict) -> PreferenceSpec:
   return PreferenceSpec(kind=p.loss, beta=p.beta, label_smoothing=p.label_smoothing)
 
 
-def lora_spec(config: ConfigDict) -> LoraSpec | None:
-  """The adapters of `config.lora`, None where its rank is 0."""
-  return LoraSpec(config.lora.rank, config.lora.alpha, matched(config.lora.targets)) if config.lora.rank else None
-
-
 def updates_per_iteration(config: ConfigDict) -> int:
   """Optimizer updates that one rollout gives."""
   minibatch = config.train.minibatch_prompts or config.train.prompts
@@ -66,6 +61,10 @@ def validate(config: ConfigDict) -> None:
     _divides(config, "sft.micro_batch", config.sft.micro_batch, "sft.batch", config.sft.batch)
   if config.task.endswith("rl"):
     _rl(config)
+  if config.task.endswith("rl") or config.task == "eval":
+    _evaluation(config)
+  _need(config.task != "eval" or config.model.path, "model.path", config.model.path,
+        "must name what task='eval' evaluates: a Hugging Face directory, a .gguf file or the folder of a run")
   if config.task.endswith(("dpo", "reward_model")):
     _preference(config)
 
@@ -145,6 +144,9 @@ def _rl(config):
     _divides(config, "train.micro_members", config.train.micro_members, "the group size", size)
   for T in config.completion_buckets:
     _divides(config, "train.logit_chunk", config.train.logit_chunk, "each of completion_buckets", T)
+
+
+def _evaluation(config):
   _need(len(config.rewards.components) > 0, "rewards.components", {},
         "is empty; add one, e.g. {'correct': {'rule': 'numeric', 'weight': 1.0}}")
   e = config.evaluate
@@ -157,6 +159,9 @@ def _rl(config):
   _need(0 < e.top_p <= 1, "evaluate.top_p", e.top_p, "must be in (0, 1]")
   _need(0 <= e.min_p < 1, "evaluate.min_p", e.min_p, "must be in [0, 1)")
   _need(e.top_k >= 0, "evaluate.top_k", e.top_k, "must not be negative")
+  _need(not e.verifier or e.verifier in config.rewards.components, "evaluate.verifier", e.verifier,
+        f"is no reward component; choose one of {sorted(config.rewards.components)} (weight 0 keeps it out of training)")
+  _need(e.verifier != e.component, "evaluate.verifier", e.verifier, "must be another component than evaluate.component")
 
 
 def validate_devices(config: ConfigDict, rows: int) -> None:

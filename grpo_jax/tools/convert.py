@@ -1,31 +1,51 @@
-"""Converts a model to a Hugging Face directory.
+"""Converts a model: Hugging Face directories, checkpoints, GGUF files, LoRA adapters.
 
-    python -m grpo_jax.tools.convert --source smollm2-135m --target models/smollm2-135m
+  python -m grpo_jax.tools.convert --source smollm2-135m --target models/smollm2        GGUF to Hugging Face
+  python -m grpo_jax.tools.convert --source runs/arithmetic-1a2b --target models/mine   a run's policy to Hugging Face
+  python -m grpo_jax.tools.convert --source BASE --adapter ADAPTER --target OUT         PEFT adapters merged into a base
+  python -m grpo_jax.tools.convert --source MODEL --target OUT --to checkpoint          to an orbax checkpoint
 
-SOURCE is a .gguf file, a Hugging Face directory (re-sharded), `package:PIP-NAME` (an installed package that
-holds a .gguf file) or a short name such as smollm2-135m. Weights are written as float32.
+SOURCE is the folder of a run (FOLDER@STEP for another checkpoint than its newest), a Hugging Face directory, an orbax
+checkpoint, a .gguf file, `package:PIP-NAME` (an installed package that holds a .gguf file) or a short name such as
+smollm2-135m. All that is written can be read again as SOURCE and as config.model.path. Weights are float32.
 """
 
 import argparse
 import sys
 
-from grpo_jax.models.gguf_io import load_gguf
-from grpo_jax.models.hf_io import load_hf, save_hf, special_ids
-from grpo_jax.models.hf_names import TOKENIZER_FILES
-from grpo_jax.models.load import resolve_model_path
+import jax
+import numpy as np
+
+from grpo_jax.models.hf_io import save_hf, special_ids
+from grpo_jax.models.load import load_any, resolve_model_path
+from grpo_jax.models.lora import merged
+from grpo_jax.models.orbax_io import save_orbax
+from grpo_jax.models.peft_io import load_peft
+from grpo_jax.runs.model import is_run, load_run
 
 
-def convert(source: str, target: str, max_shard_bytes: int):
-  """Writes `source` as a Hugging Face directory `target`, returns its path; ValueError as in the loaders."""
+def read(source: str):
+  """(ModelConfig, parameters, transformers tokenizer or None, ids to keep) of any source."""
+  if is_run(source):
+    model = load_run(source)
+    return model.cfg, model.weights, model.tokenizer.backend, {}
   found = resolve_model_path(source)
-  if found.is_file():
-    cfg, params, tokenizer = load_gguf(found)
-    return save_hf(target, cfg, params, tokenizer=tokenizer, max_shard_bytes=max_shard_bytes)
-  cfg, params = load_hf(found)
-  bos_id, eos_ids = special_ids(found)
-  tokenizer = found if any((found / name).is_file() for name in TOKENIZER_FILES) else None
-  return save_hf(
-    target, cfg, params, tokenizer=tokenizer, bos_id=bos_id, eos_ids=eos_ids, max_shard_bytes=max_shard_bytes)
+  ids = {}
+  if (found / "config.json").is_file():
+    bos_id, eos_ids = special_ids(found)
+    ids = {"bos_id": bos_id, "eos_ids": eos_ids}
+  return *load_any(source), ids
+
+
+def convert(source: str, target: str, *, adapter: str = "", to: str = "hf", max_shard_bytes: int):
+  """Writes `source` as `target`, returns its path; ValueError as in the loaders."""
+  cfg, params, tokenizer, ids = read(source)
+  if adapter:
+    spec, adapters = load_peft(adapter, cfg.num_layers)
+    params = jax.tree.map(np.asarray, merged(params, adapters, spec.scale))
+  if to == "checkpoint":
+    return save_orbax(target, cfg, params, tokenizer=tokenizer)
+  return save_hf(target, cfg, params, tokenizer=tokenizer, max_shard_bytes=max_shard_bytes, **ids)
 
 
 def main(arguments=None) -> int:
@@ -33,16 +53,19 @@ def main(arguments=None) -> int:
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--source", required=True, help="model to read")
   parser.add_argument("--target", required=True, help="directory to write")
+  parser.add_argument("--adapter", default="", help="directory of PEFT adapters to merge into the model")
+  parser.add_argument("--to", choices=("hf", "checkpoint"), default="hf", help="format of the target")
   parser.add_argument("--max-shard-gb", type=float, default=5.0, help="largest weight file, in 10^9 bytes")
   options = parser.parse_args(arguments)
+  size = int(options.max_shard_gb * 10**9)
   try:
-    path = convert(options.source, options.target, int(options.max_shard_gb * 10**9))
+    path = convert(options.source, options.target, adapter=options.adapter, to=options.to, max_shard_bytes=size)
   except ValueError as error:
     print(f"convert: {error}", file=sys.stderr)
     return 1
   print(f"wrote {path}")
-  for file in sorted(path.iterdir()):
-    print(f"  {file.stat().st_size:>13,} bytes  {file.name}")
+  for file in sorted(p for p in path.rglob("*") if p.is_file())[:20]:
+    print(f"  {file.stat().st_size:>13,} bytes  {file.relative_to(path)}")
   return 0
 
 

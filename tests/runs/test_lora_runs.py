@@ -1,4 +1,4 @@
-"""A LoRA run: only adapters are trained and saved, the base is the reference, another base is refused, exports agree."""
+"""A LoRA run: only adapters are saved, the base is the reference, another base is refused, exports agree."""
 
 import functools
 import pathlib

@@ -1,0 +1,43 @@
+"""A model as an orbax checkpoint: `model.json` (sizes), `params/` (arrays, any sharding), the tokenizer's files."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from grpo_jax.models.config import ModelConfig
+
+SIZES_FILE = "model.json"
+
+
+def save_orbax(path: str | os.PathLike, cfg: ModelConfig, params, *, tokenizer=None) -> Path:
+  """Writes the folder and returns its path; an earlier one of that name is replaced.
+
+  Raises:
+    ValueError: `path` holds something else.
+  """
+  path = Path(path).absolute()
+  if path.exists() and any(path.iterdir()) and not (path / SIZES_FILE).is_file():
+    raise ValueError(f"{path} exists and is no model checkpoint; choose another or remove it.")
+  path.mkdir(parents=True, exist_ok=True)
+  if tokenizer is not None:
+    tokenizer.save_pretrained(path)
+  with ocp.StandardCheckpointer() as writer:
+    writer.save(path / "params", jax.tree.map(np.asarray, params), force=True)
+  (path / SIZES_FILE).write_text(json.dumps(dataclasses.asdict(cfg), indent=2) + "\n")  # last: now it is whole
+  return path
+
+
+def load_orbax(path: str | os.PathLike, *, dtype=np.float32):
+  """(ModelConfig, parameter tree as numpy arrays of `dtype`) of a folder that `save_orbax` wrote."""
+  path = Path(path).absolute()
+  cfg = ModelConfig(**json.loads((path / SIZES_FILE).read_text()))
+  with ocp.PyTreeCheckpointer() as reader:
+    saved = path / "params"
+    as_numpy = jax.tree.map(
+      lambda _: ocp.RestoreArgs(restore_type=np.ndarray, dtype=dtype), reader.metadata(saved).item_metadata.tree)
+    return cfg, reader.restore(saved, args=ocp.args.PyTreeRestore(restore_args=as_numpy))

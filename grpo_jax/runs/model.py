@@ -1,0 +1,127 @@
+"""The model and tokenizer of a run, from whatever `model.path` names: files, a package, or the folder of another run."""
+
+import dataclasses
+import json
+import pathlib
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from ml_collections import ConfigDict
+
+from grpo_jax.config.defaults import default_config
+from grpo_jax.models.config import ModelConfig
+from grpo_jax.models.load import load_any, resolve_model_path
+from grpo_jax.models.lora import LoraSpec, matched, merged
+from grpo_jax.text.tokenizer import Tokenizer, character_tokenizer, load_tokenizer, wrap_tokenizer
+
+UNROLL_LAYERS = 8  # on CPU, models up to this deep run faster with their layer loop unrolled
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+  """Sizes, tokenizer, and weights as host arrays (None from scratch)."""
+
+  cfg: ModelConfig
+  tokenizer: Tokenizer
+  weights: dict | None
+
+
+def lora_spec(config: ConfigDict) -> LoraSpec | None:
+  """The adapters of `config.lora`, None where its rank is 0."""
+  return LoraSpec(config.lora.rank, config.lora.alpha, matched(config.lora.targets)) if config.lora.rank else None
+
+
+def load_model(config: ConfigDict) -> Model:
+  """The model that `config.model`, `config.tokenizer` and `config.lora` describe, before any training.
+
+  Raises:
+    ValueError: nothing is at `model.path`, or the tokenizer does not fit the model.
+  """
+  path, t, m = config.model.path, config.tokenizer, config.model
+  if path and is_run(path):
+    found = load_run(path)
+    tokenizer = load_tokenizer(t.path, stop=tuple(t.stop), add_bos=t.add_bos) if t.path else found.tokenizer
+    return Model(_with_choices(found.cfg, m), _fitting(tokenizer, found.cfg, config), found.weights)
+  loaded, weights, own = load_any(path) if path else (None, None, None)
+  tokenizer = _tokenizer(config, own)
+  if loaded is None:
+    sizes = {k: m[k] for k in ("num_layers", "width", "ffn_width", "num_heads", "num_kv_heads", "head_width",
+                               "qk_norm", "attention_bias")}
+    longest = max(config.prompt_buckets) + max(config.completion_buckets)
+    loaded = ModelConfig(vocab_size=tokenizer.vocab_size, max_positions=longest, **sizes)
+  return Model(_with_choices(loaded, m), _fitting(tokenizer, loaded, config), weights)
+
+
+def _tokenizer(config, own) -> Tokenizer:
+  """The tokenizer named, else the model's own, else characters."""
+  t = config.tokenizer
+  options = {"stop": tuple(t.stop), "add_bos": t.add_bos}
+  if t.path or (config.model.path and resolve_model_path(config.model.path).is_dir()):
+    return load_tokenizer(t.path or config.model.path, **options)
+  if own is not None:
+    return wrap_tokenizer(own, **options)
+  return character_tokenizer(t.alphabet, stop=tuple(t.stop), add_bos=t.add_bos)
+
+
+def _fitting(tokenizer: Tokenizer, cfg: ModelConfig, config) -> Tokenizer:
+  if tokenizer.vocab_size > cfg.vocab_size:
+    raise ValueError(
+      f"tokenizer.path={config.tokenizer.path!r} has {tokenizer.vocab_size} tokens but the model of "
+      f"model.path={config.model.path!r} only {cfg.vocab_size} embeddings; use the tokenizer that belongs to the model."
+    )
+  return tokenizer
+
+
+def _with_choices(cfg: ModelConfig, m) -> ModelConfig:
+  scan = m.scan_layers
+  if scan is None:
+    scan = not (jax.default_backend() == "cpu" and cfg.num_layers <= UNROLL_LAYERS)
+  return dataclasses.replace(cfg, compute_dtype=m.compute_dtype, remat=m.remat, scan_layers=scan)
+
+
+def _split(path: str) -> tuple[pathlib.Path, str]:
+  """A run's folder, and the step after `@` if one is named."""
+  folder, at, step = str(path).rpartition("@")
+  return pathlib.Path(folder if at else step).expanduser(), step if at else ""
+
+
+def is_run(path: str) -> bool:
+  """Whether this is the folder of a run, with or without `@STEP`."""
+  folder, _ = _split(path)
+  file = folder / "config.json"
+  return file.is_file() and "identity" in json.loads(file.read_text())
+
+
+def _saved_params(directory: pathlib.Path, step: str) -> dict:
+  """Only the parameters of a checkpoint, as host arrays; the optimizer's state is not read."""
+  steps = sorted((p.name for p in directory.glob("*") if p.name.isdigit()), key=int)
+  if not steps or (step and step not in steps):
+    raise ValueError(f"{directory} has no checkpoint {step or 'at all'}, it has {steps}; finish the run or give one.")
+  with ocp.PyTreeCheckpointer() as reader:
+    saved = directory.absolute() / (step or steps[-1]) / "default"
+    wanted = {"params": reader.metadata(saved).item_metadata["params"]}
+    as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
+    options = ocp.args.PyTreeRestore(item=wanted, restore_args=as_numpy, partial_restore=True)
+    return reader.restore(saved, args=options)["params"]
+
+
+def load_run(path: str) -> Model:
+  """The policy of a run's last stage: `FOLDER` for its newest checkpoint, `FOLDER@STEP` for another that it kept.
+
+  Adapters come merged into their base. Raises ValueError where the folder has no such checkpoint, or a reward model.
+  """
+  folder, step = _split(path)
+  config = default_config().unlock()  # a run of earlier code lacks the keys that came later
+  config.update(json.loads((folder / "config.json").read_text())["config"])
+  stage = config.task.split("_then_")[-1]
+  if stage == "reward_model":
+    raise ValueError(f"model.path={str(path)!r} is a reward model, not a policy; give the folder of another run.")
+  params = _saved_params(folder / stage / "checkpoints", step)
+  model = load_model(config)
+  spec = lora_spec(config)
+  if spec:
+    below = config.lora.base_dtype
+    base = jax.tree.map(lambda a: a.astype(below).astype(np.float32), model.weights)
+    params = jax.tree.map(np.asarray, merged(base, params, spec.scale))
+  return dataclasses.replace(model, weights=params)
