@@ -9,7 +9,7 @@ def default_config() -> ConfigDict:
   """The whole schema, locked: a misspelt key in a file or on the command line is an error."""
   c = ConfigDict()
   c.name = "run"  # names the default workdir
-  c.task = "rl"  # eval | sft | [sft_then_]rl | [sft_then_]dpo | [sft_then_]reward_model; SFT weights start the other stage
+  c.task = "rl"  # eval | sft | [sft_then_]rl | [sft_then_]dpo | [sft_then_]reward_model; SFT starts the other stage
   c.seed = 0  # integer; parameters, data order and samples are functions of it
   c.model = _model()
   c.lora = ConfigDict({

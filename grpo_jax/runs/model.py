@@ -1,4 +1,4 @@
-"""The model and tokenizer of a run, from whatever `model.path` names: files, a package, or the folder of another run."""
+"""The model and tokenizer of a run, from whatever `model.path` names: files, a package, another run's folder."""
 
 import dataclasses
 import json

@@ -160,7 +160,7 @@ def _evaluation(config):
   _need(0 <= e.min_p < 1, "evaluate.min_p", e.min_p, "must be in [0, 1)")
   _need(e.top_k >= 0, "evaluate.top_k", e.top_k, "must not be negative")
   _need(not e.verifier or e.verifier in config.rewards.components, "evaluate.verifier", e.verifier,
-        f"is no reward component; choose one of {sorted(config.rewards.components)} (weight 0 keeps it out of training)")
+        f"is no reward component; choose one of {sorted(config.rewards.components)} (weight 0: not trained on)")
   _need(e.verifier != e.component, "evaluate.verifier", e.verifier, "must be another component than evaluate.component")
 
 

@@ -61,9 +61,10 @@ def test_evaluating_a_run_gives_its_own_last_figures(finished, tmp_path):
 
 def test_what_is_converted_says_the_same(finished, tmp_path):
   c, path, last = finished
-  assert convert.main(["--source", str(path), "--target", str(tmp_path / "hf")]) == 0
-  assert convert.main(["--source", str(tmp_path / "hf"), "--target", str(tmp_path / "orbax"), "--to", "checkpoint"]) == 0
-  assert convert.main(["--source", str(tmp_path / "orbax"), "--target", str(tmp_path / "again")]) == 0
+  hf, orbax, again = (str(tmp_path / name) for name in ("hf", "orbax", "again"))
+  assert convert.main(["--source", str(path), "--target", hf]) == 0
+  assert convert.main(["--source", hf, "--target", orbax, "--to", "checkpoint"]) == 0
+  assert convert.main(["--source", orbax, "--target", again]) == 0
   run = load_run(str(path)).weights
   for name in ("hf", "orbax", "again"):
     jax.tree.map(np.testing.assert_array_equal, run, load_any(tmp_path / name)[1])
