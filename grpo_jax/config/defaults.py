@@ -76,6 +76,8 @@ def default_config() -> ConfigDict:
     "data": -1,  # devices along the batch; -1 takes what is left
     "fsdp": 1,  # devices over which parameters and the batch are split
     "tensor": 1,  # devices over which heads and feed-forward width are split
+    "sequence": 1,  # devices over which the tokens of a completion are split
+    "sampler": "same",  # same | gathered: whole along fsdp and in compute_dtype, so that decoding gathers nothing
   })
   return c.lock()
 

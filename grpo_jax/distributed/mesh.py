@@ -1,13 +1,15 @@
 """Mesh and partition rules: where each parameter and each row of a batch lives."""
 
+import math
 import re
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 
-AXES = ("data", "fsdp", "tensor")
-BATCH = P(("data", "fsdp"))
+AXES = ("data", "fsdp", "sequence", "tensor")
+ROW_AXES = ("data", "fsdp")  # over these a batch is split: its prompts, and where those are too few its members
 
 # First match wins; an unmatched parameter is an error. Layer-stacked parameters have L in front.
 RULES = (
@@ -25,20 +27,36 @@ RULES = (
 )
 
 
-def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices=None) -> Mesh:
-  """A mesh over all devices; one axis may be -1 and takes what is left. ValueError when sizes do not fit."""
+def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, sequence: int = 1, devices=None) -> Mesh:
+  """A mesh over all devices; one axis may be -1 and takes what is left. ValueError when sizes do not fit.
+
+  Devices of several TPU slices are split over `data` first, so that only gradients cross between slices.
+  """
   devices = jax.devices() if devices is None else devices
-  sizes = [data, fsdp, tensor]
-  known = int(np.prod([s for s in sizes if s > 0]))
-  if sizes.count(-1) > 1 or any(s == 0 or s < -1 for s in sizes):
-    raise ValueError(f"mesh={tuple(sizes)} is not a mesh: axis sizes must be positive, at most one of them -1.")
-  if len(devices) % known or (-1 not in sizes and known != len(devices)):
+  sizes = dict(zip(AXES, (data, fsdp, sequence, tensor), strict=True))
+  known = math.prod(s for s in sizes.values() if s > 0)
+  if list(sizes.values()).count(-1) > 1 or any(s == 0 or s < -1 for s in sizes.values()):
+    raise ValueError(f"mesh={sizes} is not a mesh: axis sizes must be positive, at most one of them -1.")
+  if len(devices) % known or (-1 not in sizes.values() and known != len(devices)):
+    asked = ", ".join(f"mesh.{axis}={size}" for axis, size in sizes.items())
     raise ValueError(
-      f"mesh.data={data}, mesh.fsdp={fsdp}, mesh.tensor={tensor} do not make {len(devices)} devices; "
-      "choose sizes whose product is the number of devices, or -1 for one of them."
+      f"{asked} do not make {len(devices)} devices; choose sizes whose product is the number of devices, or -1 for "
+      "one of them."
     )
-  sizes = [len(devices) // known if s == -1 else s for s in sizes]
-  return Mesh(np.asarray(devices).reshape(sizes), AXES)
+  return Mesh(_arranged([len(devices) // known if s == -1 else s for s in sizes.values()], devices), AXES)
+
+
+def _arranged(sizes: list[int], devices) -> np.ndarray:
+  """Devices in the shape of the mesh; on TPUs, axes follow the wires between the chips."""
+  if devices[0].platform != "tpu":
+    return np.asarray(devices).reshape(sizes)
+  slices = len({getattr(device, "slice_index", 0) for device in devices})
+  if slices == 1:
+    return mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
+  if sizes[0] % slices:
+    raise ValueError(f"mesh.data={sizes[0]} must be a multiple of the {slices} slices; raise it.")
+  inside, across = [sizes[0] // slices, *sizes[1:]], [slices, 1, 1, 1]
+  return mesh_utils.create_hybrid_device_mesh(inside, across, devices, allow_split_physical_axes=True)
 
 
 def _spec_of(path: str, shape, mesh: Mesh) -> P:
@@ -65,11 +83,53 @@ def state_shardings(mesh: Mesh, state):
   return jax.tree_util.tree_map_with_path(sharding, state)
 
 
+def without_fsdp(tree):
+  """The shardings of arrays, whole along `fsdp`."""
+
+  def whole(a):
+    return NamedSharding(a.sharding.mesh, P(*(None if axis == "fsdp" else axis for axis in a.sharding.spec)))
+
+  return jax.tree.map(whole, tree)
+
+
+def axes_of(mesh: Mesh, B: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+  """(axes that split B prompts, axes that split the members of each group): as many as divide B, the rest to members.
+
+  DeepSeekMath's 16 prompts of 64 completions on 256 chips are 16 over `data` by 16 over `fsdp`.
+  """
+  for prompts in (ROW_AXES, ("data",), ("fsdp",), ()):
+    if B % math.prod(mesh.shape[axis] for axis in prompts) == 0:
+      return prompts, tuple(axis for axis in ROW_AXES if axis not in prompts)
+  raise AssertionError("unreachable: no axes divide any number")
+
+
+def _letters(path, leaf) -> str:
+  """The axes of an array of a batch: the suffix of its name, `tokens_BGT`, else prompts, members, tokens."""
+  name = next((str(k.name) for k in reversed(path) if hasattr(k, "name")), "")
+  suffix = name.rpartition("_")[2]
+  return suffix if len(suffix) == leaf.ndim and suffix.isupper() else "BGT"[: leaf.ndim]
+
+
 def batch_shardings(mesh: Mesh, batch):
-  """Rows over `data` and `fsdp`, scalars everywhere."""
-  return jax.tree.map(lambda a: NamedSharding(mesh, BATCH if a.ndim else P()), batch)
+  """Prompts and members over `data` and `fsdp` (see `axes_of`), tokens over `sequence`, scalars everywhere."""
+
+  def sharding(path, leaf):
+    letters = _letters(path, leaf)
+    if not letters.startswith("B"):
+      return NamedSharding(mesh, P())
+    prompts, members = axes_of(mesh, leaf.shape[0])
+    split = {"B": prompts, "G": members, "T": ("sequence",)}
+    spec = [split.get(letter, ()) for letter in letters]
+    fits = [n % math.prod(mesh.shape[axis] for axis in axes) == 0 for n, axes in zip(leaf.shape, spec, strict=False)]
+    return NamedSharding(mesh, P(*(axes if ok else None for axes, ok in zip(spec, fits, strict=True))))
+
+  return jax.tree_util.tree_map_with_path(sharding, batch)
 
 
 def put(mesh: Mesh, batch):
-  """Host arrays onto the mesh, rows split."""
-  return jax.device_put(batch, batch_shardings(mesh, batch))
+  """Host arrays onto the mesh; every process gives the same arrays and keeps its own part."""
+  shardings = batch_shardings(mesh, batch)
+  if jax.process_count() == 1:
+    return jax.device_put(batch, shardings)
+  place = lambda a, s: jax.make_array_from_callback(np.shape(a), s, lambda part: np.asarray(a)[part])  # noqa: E731
+  return jax.tree.map(place, batch, shardings)

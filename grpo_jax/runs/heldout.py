@@ -7,6 +7,7 @@ import numpy as np
 from grpo_jax.distributed.mesh import put
 from grpo_jax.evaluation.heldout import Answers, ask, summarize, verified
 from grpo_jax.runs.rl_metrics import eval_line
+from grpo_jax.runs.rl_programs import sampler_policy
 from grpo_jax.runs.stage import Stage
 
 
@@ -30,7 +31,7 @@ def heldout_metrics(answers: Answers, e, ks=()) -> dict[str, float]:
 def log_heldout(run, stage: Stage, step: int, state) -> float:
   """Evaluates, logs and prints; returns greedy accuracy."""
   started, e = time.perf_counter(), run.config.evaluate
-  answers = ask_policy(run, state.policy)
+  answers = ask_policy(run, sampler_policy(run, state))
   metrics = heldout_metrics(answers, e)
   metrics["time/evaluate"] = time.perf_counter() - started
   stage.log(step, "eval", metrics, eval_line(metrics))

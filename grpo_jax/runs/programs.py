@@ -28,10 +28,11 @@ class Programs:
   def __init__(self, mesh: Mesh):
     self.mesh, self.compile_seconds, self._table = mesh, 0.0, {}
 
-  def add(self, key, function, *args, donate: tuple[int, ...] = (), keep_state: bool = False):
+  def add(self, key, function, *args, donate: tuple[int, ...] = (), keep_state: bool = False, shardings=None):
     """Compiles `function` for the shapes of `args`; `keep_state` gives its first result the layout of `args[0]`.
 
-    Results are split by rows, and returned as shapes so that the next program can be compiled on them.
+    Results are split as batches unless `shardings` are given, and returned as shapes so that the next program can be
+    compiled on them.
     """
     start = time.perf_counter()
     out = jax.eval_shape(function, *args)
@@ -40,7 +41,7 @@ class Programs:
       kept = jax.tree.map(lambda a: a.sharding, args[0])
       rest = jax.tree.map(lambda _: replicated, out[1]) if isinstance(out, tuple) else None
       shardings = (kept, rest) if isinstance(out, tuple) else kept
-    else:
+    elif shardings is None:
       shardings = batch_shardings(self.mesh, out)
     jitted = jax.jit(function, donate_argnums=donate, out_shardings=shardings)
     self._table[key] = jitted.lower(*args).compile()

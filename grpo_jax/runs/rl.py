@@ -100,8 +100,7 @@ def run_rl(setup: Setup, workdir, rewards: Rewards, params=None):
     log_heldout(run, stage, 0, state)
   for i in range(stage.start + 1, config.train.iterations + 1):
     state, numbers, experience = run.iterate(state, i)
-    if numbers["update/skipped"]:
-      save_skipped(stage.directory, i, experience)
+    save_skipped(stage.directory, i, numbers, experience)
     stage.log(i, "train", numbers, train_line(numbers))
     every = config.evaluate.every
     due = i == config.train.iterations or (every and i % every == 0)

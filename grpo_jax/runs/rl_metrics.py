@@ -51,8 +51,10 @@ def eval_line(n: dict) -> str:
   return line + "".join(f"  {k} {n[k]:.3f}" for k in names) + alarm
 
 
-def save_skipped(directory: pathlib.Path, iteration: int, experience: Experience) -> None:
-  """Writes the batch whose gradient was not finite to `skipped/iteration_N.npz`."""
+def save_skipped(directory: pathlib.Path, iteration: int, numbers: dict, experience: Experience) -> None:
+  """Writes a batch whose gradient was not finite, as its numbers say, to `skipped/iteration_N.npz`."""
+  if not numbers["update/skipped"]:
+    return
   folder = directory / "skipped"
   folder.mkdir(exist_ok=True)
   leaves = jax.tree_util.tree_leaves_with_path(experience)

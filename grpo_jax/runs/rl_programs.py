@@ -11,6 +11,7 @@ from grpo_jax.algorithms.baselines import best_and_worst
 from grpo_jax.algorithms.filters import penalized
 from grpo_jax.algorithms.spec import AlgorithmSpec, with_state
 from grpo_jax.algorithms.table import KL, Signals, advantages, estimated
+from grpo_jax.distributed.mesh import without_fsdp
 from grpo_jax.models.decoder import branches
 from grpo_jax.models.logps import tree_logps
 from grpo_jax.models.value_head import tree_values
@@ -125,6 +126,22 @@ def add_sampler(programs: Programs, setup: Setup, config, params, kind: str, row
   return programs.add((kind, P, members + greedy), sample, params, prompts, np.uint32(0), np.float32(1))
 
 
+def add_gather(programs: Programs, setup: Setup, policy):
+  """Compiles the move of the policy to the sampler's layout, where it has one of its own; the policy as it will be.
+
+  Whole along `fsdp`, so that no decoding step gathers weights, and already in the type it is computed in.
+  """
+  if setup.config.mesh.sampler == "same":
+    return policy
+  cast = partial(jax.tree.map, lambda a: a.astype(setup.cfg.compute_dtype))
+  return programs.add("gather", cast, policy, shardings=without_fsdp(policy))
+
+
+def sampler_policy(run, state):
+  """The policy as the sampler takes it."""
+  return run.programs("gather", state.policy) if run.config.mesh.sampler == "gathered" else state.policy
+
+
 def add_heldout_sampler(programs: Programs, setup: Setup, config, params):
   """Compiles the sampler of held-out evaluation: one greedy completion and `evaluate.samples` others."""
   e = config.evaluate
@@ -141,9 +158,10 @@ def compile_rl(setup: Setup, state, spec: AlgorithmSpec, optimizers, asks: set[s
   cut = Cut(config.train.micro_prompts, config.train.micro_members, chunk)
   step = partial(policy_step, cfg=cfg, cut=cut)
 
-  add_heldout_sampler(programs, setup, config, state.policy)
+  policy = add_gather(programs, setup, state.policy)
+  add_heldout_sampler(programs, setup, config, policy)
   for P, G in itertools.product(config.prompt_buckets, group_buckets(config)):
-    rollout = add_sampler(programs, setup, config, state.policy, "train", B, P, G, greedy)
+    rollout = add_sampler(programs, setup, config, policy, "train", B, P, G, greedy)
     if greedy:
       rollout = programs.add(("samples", P, G + 1), without_greedy, rollout)
     for T in config.completion_buckets:

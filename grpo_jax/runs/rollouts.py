@@ -10,6 +10,7 @@ from grpo_jax.evaluation.heldout import judge
 from grpo_jax.rewards.scores import Scores
 from grpo_jax.runs.group_size import members
 from grpo_jax.runs.prompts import Drawn, draw
+from grpo_jax.runs.rl_programs import sampler_policy
 from grpo_jax.runs.signals import row_signals
 from grpo_jax.types import Rollout
 
@@ -43,8 +44,9 @@ def sampled(run, state, position: int) -> tuple[Drawn, Rollout]:
   """The next B prompts from `position` on, and their completions on the devices."""
   config, setup = run.config, run.setup
   drawn = draw(setup.train, setup.tokenizer, position, config.train.prompts, config.prompt_buckets)
-  P, G = drawn.prompts.tokens_BP.shape[1], members(config, state.algorithm_state)[1] + ("greedy" in run.asks)
-  return drawn, run.programs(("train", P, G), state.policy, put(setup.mesh, drawn.prompts), run.seed, run.temperature)
+  key = ("train", drawn.prompts.tokens_BP.shape[1], members(config, state.algorithm_state)[1] + ("greedy" in run.asks))
+  policy, prompts = sampler_policy(run, state), put(setup.mesh, drawn.prompts)
+  return drawn, run.programs(key, policy, prompts, run.seed, run.temperature)
 
 
 def judged(run, state, rollout: Rollout, drawn: Drawn) -> Judged:
@@ -54,7 +56,7 @@ def judged(run, state, rollout: Rollout, drawn: Drawn) -> Judged:
 
 
 def collect(run, state, score) -> Collected:
-  """One rollout. `score` is called with it before it is judged, so that the devices score while the host judges."""
+  """One rollout. `score` is called with it before it is judged: the devices score while the host judges."""
   drawn, rollout = sampled(run, state, int(state.data_state["position"]))
   score(rollout)
   return Collected(judged(run, state, rollout, drawn), drawn.position, drawn.dropped)

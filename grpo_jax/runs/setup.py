@@ -41,8 +41,9 @@ class Setup:
 def make_setup(config: ConfigDict) -> Setup:
   """Checks the config, then builds data, tokenizer and mesh and reads the weights; compiles nothing."""
   validate(config)
-  mesh = make_mesh(**config.mesh.to_dict())
-  validate_devices(config, mesh.shape["data"] * mesh.shape["fsdp"])
+  m = config.mesh
+  mesh = make_mesh(m.data, m.fsdp, m.tensor, m.sequence)
+  validate_devices(config, mesh)
   model = load_model(config)
   state_shardings(mesh, _abstract_params(model.cfg))  # names an indivisible parameter now
   train = Stream(make_source(config.data.to_dict(), "train"), config.data_seed) if config.task != "eval" else None

@@ -1,10 +1,14 @@
 """Cross-field rules of a config, checked before anything compiles; and the specs that a config stands for."""
 
+import math
+
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from grpo_jax.algorithms.preference import PAIR_LOSSES
 from grpo_jax.algorithms.spec import AlgorithmSpec, make_spec, needs
 from grpo_jax.algorithms.table import NEEDS_GROUP, TAKES_PRESENT
+from grpo_jax.distributed.mesh import ROW_AXES, axes_of
 from grpo_jax.runs.model import lora_spec
 from grpo_jax.training.optimizer import SCHEDULES, OptimizerSpec
 from grpo_jax.training.preference_step import PreferenceSpec
@@ -12,6 +16,7 @@ from grpo_jax.training.preference_step import PreferenceSpec
 TASKS = ("eval", "sft", "rl", "sft_then_rl", "dpo", "sft_then_dpo", "reward_model", "sft_then_reward_model")
 
 DTYPES = ("float32", "bfloat16")
+SAMPLERS = ("same", "gathered")
 
 
 def _need(ok: bool, key: str, value, rule: str):
@@ -54,6 +59,7 @@ def validate(config: ConfigDict) -> None:
     good = good and list(sizes) == sorted(set(sizes))
     _need(good, key, sizes, "must be one or two increasing positive lengths; give such a tuple")
   _need(min(config.prompt_buckets) >= 2, "prompt_buckets", config.prompt_buckets, "must be at least 2 tokens")
+  _need(config.mesh.sampler in SAMPLERS, "mesh.sampler", config.mesh.sampler, f"is unknown; choose one of {SAMPLERS}")
   _optimizers(config)
   _lora(config)
   if config.task.startswith("sft"):
@@ -164,17 +170,24 @@ def _evaluation(config):
   _need(e.verifier != e.component, "evaluate.verifier", e.verifier, "must be another component than evaluate.component")
 
 
-def validate_devices(config: ConfigDict, rows: int) -> None:
-  """Batches must split over the `data` and `fsdp` devices. `rows`: their product."""
-  micro = config.train.micro_prompts or config.train.minibatch_prompts or config.train.prompts
-  keys = []
+def validate_devices(config: ConfigDict, mesh: Mesh) -> None:
+  """Batches must split evenly over the devices of `data` and `fsdp`, prompts first, then members of the groups."""
+  t, e = config.train, config.evaluate
+  wholes = []  # (key of the rows, rows, key of the members, members)
   if config.task.startswith("sft"):
-    keys.append(("sft.batch", config.sft.micro_batch or config.sft.batch))
+    wholes.append(("sft.batch", config.sft.micro_batch or config.sft.batch, "", 1))
   if config.task.endswith("rl"):
-    keys += [("train.prompts", config.train.prompts), ("train.micro_prompts", micro)]
+    B = t.minibatch_prompts or t.prompts
+    for G in config.sampling.group_sizes or (config.sampling.group_size,):
+      wholes.append(("train.prompts", t.prompts, "sampling.group_size", G))
+      wholes.append(("train.micro_prompts", t.micro_prompts or B, "train.micro_members", t.micro_members or G))
   if config.task.endswith(("dpo", "reward_model")):
-    keys.append(("preference.batch", config.preference.micro_batch or config.preference.batch))
+    wholes.append(("preference.batch", config.preference.micro_batch or config.preference.batch, "", 2))
   if config.task != "sft":
-    keys.append(("evaluate.batch", config.evaluate.batch))
-  for key, value in keys:
-    _need(value % rows == 0, key, value, f"must be a multiple of the {rows} devices of mesh.data × mesh.fsdp")
+    wholes.append(("evaluate.batch", e.batch, "", 1 + e.samples))
+  for key, rows, member_key, members in wholes:
+    axes = axes_of(mesh, rows)[1]
+    rest = math.prod(mesh.shape[axis] for axis in axes)
+    devices = math.prod(mesh.shape[axis] for axis in ROW_AXES)
+    fix = f", or {member_key}={members} of the {rest} that are left" if member_key else ""
+    _need(members % rest == 0, key, rows, f"must be a multiple of the {devices} devices of mesh.data × mesh.fsdp{fix}")

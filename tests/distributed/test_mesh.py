@@ -8,7 +8,7 @@ import tiny
 from jax.sharding import PartitionSpec as P
 
 from grpo_jax.algorithms.spec import make_spec
-from grpo_jax.distributed.mesh import make_mesh, put, state_shardings
+from grpo_jax.distributed.mesh import axes_of, make_mesh, put, state_shardings
 from grpo_jax.models.config import param_shapes
 from grpo_jax.training.accumulate import Cut
 from grpo_jax.training.optimizer import OptimizerSpec
@@ -30,7 +30,8 @@ def test_eight_devices_are_faked():
 
 
 @pytest.mark.parametrize("asked, sizes", [
-  ({}, (8, 1, 1)), ({"data": 2, "fsdp": -1, "tensor": 2}, (2, 2, 2)), ({"data": 1, "tensor": -1}, (1, 1, 8)),
+  ({}, (8, 1, 1, 1)), ({"data": 2, "fsdp": -1, "tensor": 2}, (2, 2, 1, 2)), ({"data": 1, "tensor": -1}, (1, 1, 1, 8)),
+  ({"data": 2, "fsdp": 2, "sequence": -1}, (2, 2, 2, 1)),
 ])
 def test_one_axis_takes_what_is_left(asked, sizes):
   assert tuple(make_mesh(**asked).shape.values()) == sizes
@@ -79,31 +80,62 @@ def test_an_unknown_parameter_asks_for_a_rule():
     state_shardings(make_mesh(), {"layers": {"router": jax.ShapeDtypeStruct((2, 8, 4), "float32")}})
 
 
-def stepped(mesh, cut):
-  """Gradient (the first moment with b1 = 0) and metrics of a policy step on a mesh."""
+def stepped(mesh, cut, B=8, G=2, T=6):
+  """Gradient (the first moment with b1 = 0), parameters and metrics of a policy step on a stored rollout on a mesh."""
   cfg = tiny.config(num_layers=1)
-  batch = tiny.experience(tiny.prompts((3, 5, 1, 4, 2, 5, 3, 1)), G=2)
+  lengths = ((3, 5, 1, 4, 2, 5, 3, 1) * 2)[:B]
+  batch = tiny.experience(tiny.prompts(lengths), G=G, T=T)
   state = new_state(jax.tree.map(jnp.asarray, tiny.params(cfg)), 0, reference=False)
   state = jax.device_put(state, state_shardings(mesh, state))
   step = jax.jit(policy_step, static_argnames=("cfg", "cut"))
-  optimizer = OptimizerSpec(b1=0.0, clip_norm=1e9)
+  optimizer = OptimizerSpec(b1=0.0, clip_norm=1e9, learning_rate=1e-3)
   after, metrics = step(state, put(mesh, batch), make_spec("grpo"), optimizer, 1.0, cfg=cfg, cut=cut)
-  return after.opt_state.mu, {name: total / count for name, (total, count) in metrics.items()}
+  return after.opt_state.mu, after.params, {name: total / count for name, (total, count) in metrics.items()}
 
 
 @pytest.fixture(scope="module")
 def on_one_device():
-  return jax.device_get(stepped(make_mesh(1, 1, 1, jax.devices()[:1]), Cut()))
+  return jax.device_get(stepped(make_mesh(1, devices=jax.devices()[:1]), Cut()))
 
 
-@pytest.mark.parametrize("sizes, cut", [((2, 2, 2), Cut()), ((2, 2, 2), Cut(prompts=4, members=1)), ((1, 8, 1), Cut())])
-def test_the_mesh_changes_no_gradient(on_one_device, sizes, cut):
-  gradient, metrics = stepped(make_mesh(*sizes), cut)
+MESHES = {"data": (8, 1, 1, 1), "fsdp": (1, 8, 1, 1), "all": (2, 2, 2, 1), "tensor": (1, 2, 4, 1),
+          "sequence": (2, 2, 1, 2), "long": (1, 2, 2, 2)}
+
+
+@pytest.mark.parametrize("sizes", MESHES.values(), ids=MESHES)
+def test_the_mesh_changes_no_gradient(on_one_device, sizes):
+  gradient, *rest = stepped(make_mesh(*sizes), Cut())
   assert len(gradient["layers"]["q"].sharding.device_set) == 8
-  assert tiny.gap((gradient, metrics), on_one_device) <= 1e-5
+  assert tiny.gap((gradient, *rest), on_one_device) <= 1e-5
 
 
-def test_rows_are_split_over_data_and_fsdp_only():
-  batch = put(make_mesh(2, 2, 2), {"rows": np.zeros((8, 3)), "number": np.float32(1)})
-  assert batch["rows"].addressable_shards[0].data.shape == (2, 3)
-  assert batch["number"].sharding.is_fully_replicated
+def test_microbatches_on_a_mesh_change_no_gradient(on_one_device):
+  assert tiny.gap(stepped(make_mesh(2, 2, 2), Cut(prompts=4, members=1)), on_one_device) <= 1e-5
+
+
+@pytest.mark.parametrize("sizes", [(2, 4, 1), (4, 2, 1), (1, 8, 1)])
+def test_few_prompts_of_large_groups_are_split_by_members(sizes):
+  one = jax.device_get(stepped(make_mesh(1, devices=jax.devices()[:1]), Cut(), B=2, G=8))
+  mesh = make_mesh(*sizes)
+  tokens = put(mesh, tiny.experience(tiny.prompts((3, 5)), G=8)).tokens_BGT
+  assert len({str(shard.index) for shard in tokens.addressable_shards}) == 8  # every device has tokens of its own
+  assert tiny.gap(stepped(mesh, Cut(), B=2, G=8), one) <= 1e-5
+
+
+@pytest.mark.parametrize("sizes, B, prompts, members", [
+  ((4, 2, 1), 8, ("data", "fsdp"), ()), ((4, 2, 1), 4, ("data",), ("fsdp",)), ((4, 2, 1), 2, ("fsdp",), ("data",)),
+  ((4, 2, 1), 3, (), ("data", "fsdp")), ((1, 1, 8), 3, ("data", "fsdp"), ()),
+])
+def test_axes_of_prompts_and_members(sizes, B, prompts, members):
+  assert axes_of(make_mesh(*sizes), B) == (prompts, members)
+
+
+def test_batches_are_split_by_the_letters_of_their_names():
+  mesh = make_mesh(2, 2, 1, 2)
+  rollout = put(mesh, tiny.experience(tiny.prompts((3, 5, 1, 4)), G=2, T=6))
+  assert rollout.tokens_BGT.sharding.spec == P(("data", "fsdp"), (), ("sequence",))
+  assert rollout.prompts.tokens_BP.sharding.spec == P(("data", "fsdp"), ())
+  assert rollout.prompts.uids_B.sharding.spec == P(("data", "fsdp"))
+  alone = put(mesh, {"rows": np.zeros((8, 3)), "number": np.float32(1)})
+  assert alone["rows"].addressable_shards[0].data.shape == (2, 3)
+  assert alone["number"].sharding.is_fully_replicated

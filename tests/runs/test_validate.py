@@ -1,8 +1,10 @@
 """Configs that cannot work are refused before anything compiles, in one sentence that names the key."""
 
+import jax
 import pytest
 
 from grpo_jax.config.defaults import default_config
+from grpo_jax.distributed.mesh import make_mesh
 from grpo_jax.runs.validate import algorithm_spec, optimizer_spec, updates_per_iteration, validate, validate_devices
 
 
@@ -67,11 +69,15 @@ def test_a_group_of_one_is_enough_where_none_are(preset):
 
 
 def test_batches_must_split_over_devices():
-  validate_devices(config({"train.prompts": 8, "evaluate.batch": 16}), 8)
-  with pytest.raises(ValueError, match=r"train\.prompts=8 must be a multiple of the 3 devices"):
-    validate_devices(config(), 3)
-  with pytest.raises(ValueError, match=r"train\.micro_prompts=4"):
-    validate_devices(config({"train.micro_prompts": 4}), 8)
+  eight, three = make_mesh(8), make_mesh(3, devices=jax.devices()[:3])
+  validate_devices(config({"train.prompts": 8, "evaluate.batch": 16}), eight)
+  validate_devices(config({"train.prompts": 4, "evaluate.batch": 16}), eight)  # by members
+  with pytest.raises(ValueError, match=r"train\.prompts=8 must be a multiple of the 3 devices.*group_size=8 of the 3"):
+    validate_devices(config({"evaluate.batch": 3}), three)
+  with pytest.raises(ValueError, match=r"train\.micro_prompts=4 must be a multiple of the 8 devices.*micro_members=4"):
+    validate_devices(config({"train.micro_prompts": 4, "train.micro_members": 4}), eight)
+  with pytest.raises(ValueError, match=r"evaluate\.batch=12 must be a multiple of the 8"):
+    validate_devices(config({"evaluate.batch": 12}), eight)
 
 
 @pytest.mark.parametrize("prompts, minibatch, epochs, updates", [(512, 128, 1, 4), (8, 0, 1, 1), (8, 4, 3, 6)])

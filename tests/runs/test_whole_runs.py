@@ -91,6 +91,21 @@ def test_nothing_compiles_after_warm_up(config, tmp_path, compilations):
     assert rows[-1]["groups/no_signal"] == 1  # far too small to solve a problem, and the metric says so
 
 
+def test_the_sampler_on_its_own_layout_samples_the_same(tmp_path, monkeypatch):
+  """Parameters split over fsdp in training and whole in sampling: same tokens, same losses, nothing compiled late."""
+  monkeypatch.setattr(setup, "make_mesh", functools.partial(make_mesh, devices=jax.devices()[:4]))
+  rows = {}
+  for layout in ("same", "gathered"):
+    c = tiny()
+    c.task, c.mesh.fsdp, c.mesh.tensor, c.mesh.sampler = "rl", 2, 2, layout
+    c.train.iterations, c.completion_buckets, c.prompt_buckets, c.evaluate.every = 2, (9,), (6,), 0
+    main.run(c, tmp_path / layout)
+    rows[layout] = [r for r in read_rows(tmp_path / layout / "rl/metrics.jsonl") if r["kind"] == "train"]
+  for same, gathered in zip(*rows.values(), strict=True):
+    for name in ("length/mean", "reward/total", "loss/policy", "policy/entropy", "update/grad_norm"):
+      np.testing.assert_allclose(gathered[name], same[name], rtol=1e-5, atol=1e-7)
+
+
 ROWS = {
   "greedy": {"preset": "remax", "kl": "exact", "kl_place": "loss", "truncated": "mask"},
   "steps": {"preset": "grpo_dpo", "advantage": "process", "surrogate": "kl_cov", "ratio": "sequence_token"},
