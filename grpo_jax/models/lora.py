@@ -70,22 +70,3 @@ def merged(base, adapters, scale: float):
     change = scale * jnp.einsum("lir,lro->lio", pair["a"], pair["b"])
     layers[name] = (jnp.asarray(layers[name], jnp.float32) + change).astype(base["layers"][name].dtype)
   return {**base, "layers": layers}
-
-
-def fingerprint(params):
-  """64 bits of a tree of parameters, `[2]` uint32, the same on every mesh: two sums of all bits, weighted by place.
-
-  Whole numbers modulo 2^32, so the order of adding does not matter. Any changed, moved or swapped value shows.
-  """
-  total = jnp.zeros(2, jnp.uint32)
-  for index, leaf in enumerate(jax.tree.leaves(params)):
-    bits = jax.lax.bitcast_convert_type(leaf, jnp.uint16 if leaf.dtype.itemsize == 2 else jnp.uint32).astype(jnp.uint32)
-    place = jnp.uint32(index * 0x9E3779B9 % 2**32)
-    for axis in range(leaf.ndim):
-      place = place * jnp.uint32(0x85EBCA6B) + jax.lax.broadcasted_iota(jnp.uint32, leaf.shape, axis)
-    place = (place ^ (place >> 15)) * jnp.uint32(0x2C1B3C6D)
-    mixed = bits ^ place
-    sums = [jnp.sum((mixed ^ (mixed >> shift)) * jnp.uint32(odd), dtype=jnp.uint32)
-            for shift, odd in ((16, 0x7FEB352D), (13, 0x846CA68B))]
-    total = total * jnp.uint32(31) + jnp.stack(sums)
-  return total

@@ -8,13 +8,11 @@ import warnings
 
 import jax
 import jaxlib
-import numpy as np
 from ml_collections import ConfigDict
 
-from grpo_jax.checkpoint import Checkpoints
 from grpo_jax.config.identity import identity_items
 from grpo_jax.metrics import MetricsLog
-from grpo_jax.models.lora import fingerprint
+from grpo_jax.runs.saved import Saved
 
 
 def environment() -> dict:
@@ -63,12 +61,12 @@ class Stage:
     self.name, self.total, self.every, self.log_every = name, total, config.checkpoint.every, config.log.every
     self.directory = pathlib.Path(workdir) / name
     self.directory.mkdir(parents=True, exist_ok=True)
-    self.checkpoints = Checkpoints(self.directory / "checkpoints", keep=config.checkpoint.keep)
-    self.start = self.checkpoints.latest() or 0
+    self.saved = Saved(self.directory / "checkpoints", keep=config.checkpoint.keep)
+    self.start, self._newest = self.saved.latest(), None
     log = config.log
     self._metrics = MetricsLog(
       self.directory, tensorboard=log.tensorboard, wandb_project=log.wandb_project, config=config.to_dict())
-    self._clock = self._fingerprint = None
+    self._clock = None
 
   @property
   def done(self) -> bool:
@@ -76,33 +74,15 @@ class Stage:
     return self.start >= self.total
 
   def warm_up(self, state) -> None:
-    """Compiles what saving needs."""
-    if not self.done:
-      self.checkpoints.warm_up(self._kept(state))
-
-  def _kept(self, state):
-    """What is saved of a state: all of it, but of a frozen base only its fingerprint."""
-    if state.base is None:
-      return state
-    if self._fingerprint is None:
-      self._fingerprint = jax.jit(fingerprint)(state.base)
-    return state.replace(base=self._fingerprint)
-
-  def _restored(self, state):
-    """The newest checkpoint's state on the base of `state`, or ValueError where it was made on another."""
-    kept = self._kept(state)
-    restored = self.checkpoints.restore(kept)
-    if state.base is not None and (np.asarray(restored.base) != np.asarray(kept.base)).any():
-      raise ValueError(
-        f"model.path: the checkpoints in {self.directory} were made on other base weights (fingerprint "
-        f"{np.asarray(restored.base).tolist()}, now {np.asarray(kept.base).tolist()}); give the model they belong to, "
-        "or another --workdir.")
-    return restored.replace(base=state.base)
+    """Compiles what saving needs, and reads the newest checkpoint that is whole: where this stage starts."""
+    self.saved.warm_up(state)
+    if self.start:
+      self.start, self._newest = self.saved.newest(state)
 
   def resume(self, state):
     """The newest checkpoint's state, else the given one; log lines later than it are dropped."""
     if self.start:
-      state = self._restored(state)
+      state, self._newest = self._newest, None
       print(f"{self.name}: resumed at {self.start} of {self.total} from {self.directory}", flush=True)
     if not self.done:
       self._metrics.resume(self.start if self.start else -1)
@@ -123,11 +103,11 @@ class Stage:
     """Saves every `checkpoint.every` steps and at the last, after the log lines up to here are on disk."""
     if step == self.total or (self.every and step % self.every == 0):
       self._metrics.sync()
-      self.checkpoints.save(step, self._kept(state), greedy)
+      self.saved.save(step, state, greedy)
 
   def finish(self, notes: dict) -> None:
     """Waits for the last save and closes the files."""
-    self.checkpoints.close()
+    self.saved.close()
     if not self.done:
       self._metrics.close()
       _write(self.directory / "notes.json", notes)

@@ -47,6 +47,7 @@ class TrainState:
   critic: Learner | None = None
   base: dict | None = None
   lora_scale: float = struct.field(pytree_node=False, default=0.0)
+  hashes: Array | None = None  # of all other leaves, in a checkpoint only
 
   def model(self, params):
     """What the decoder takes for some value of `params`: themselves, or the base under these adapters."""

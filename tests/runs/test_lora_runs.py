@@ -110,7 +110,7 @@ def test_a_killed_run_continues_and_another_base_is_refused(finished, tmp_path, 
   def stop_at_two(self, step, *rest):
     original(self, step, *rest)
     if step == 2:
-      self.checkpoints.wait()
+      self.saved.wait()
       raise KeyboardInterrupt
 
   with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):

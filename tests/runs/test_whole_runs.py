@@ -157,7 +157,7 @@ def test_preference_stages_learn_resume_and_are_judged(kind, tmp_path, compilati
   def stop_at_eight(self, step, *rest):
     original(self, step, *rest)
     if step == 8:
-      self.checkpoints.wait()
+      self.saved.wait()
       raise KeyboardInterrupt
 
   with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
