@@ -1,0 +1,3 @@
+OFFERED={}
+RAISING=frozenset()
+REFUSED={}
