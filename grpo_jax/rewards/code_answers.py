@@ -4,6 +4,7 @@ import ast
 import functools
 import json
 import time
+import warnings
 
 from grpo_jax.data.example import Example
 from grpo_jax.rewards.calls import RuleContext
@@ -37,6 +38,16 @@ def _parse(answer: str) -> tuple[tuple[tuple[str, str], ...], int]:
   return cases, count
 
 
+def _parses(source: str) -> bool:
+  """Whether it is Python at all, which spares most wrong completions a process."""
+  try:
+    with warnings.catch_warnings(action="ignore"):
+      ast.parse(source)
+    return True
+  except (SyntaxError, ValueError, RecursionError, MemoryError):
+    return False
+
+
 def _lines(text: str) -> list[str]:
   return [line.rstrip() for line in text.rstrip().splitlines()]
 
@@ -57,7 +68,8 @@ def code(
   for programs that read standard input; outputs are compared without blanks at the ends of lines and of the text.
 
   Args:
-    seconds: for all tests together, on the wall; keep it below rewards.deadline_seconds, or what is slow counts as failed.
+    seconds: for all tests together, on the wall; keep it below rewards.deadline_seconds, so that a slow program is
+      wrong and no failure of the rule.
     memory_mib: address space of the program.
 
   Raises:
@@ -68,7 +80,7 @@ def code(
   cases, count = _parse(example.answer)
   text = cut(completion, after)
   source = in_fence(text or "")
-  if not source.strip():
+  if not source.strip() or not _parses(source):
     return 0.0
   if cases:
     passed = _passed(source, cases, Limits(seconds, memory_mib), partial)

@@ -29,16 +29,17 @@ def _entry(answer: str) -> tuple[str, object, dict]:
   """The task, its data set and the entry that an example's answer names."""
   try:
     spec = json.loads(answer)
-    task, config, index = spec["task"], json.dumps(spec.get("config", {}), sort_keys=True), spec["index"]
-    source = (task, config, spec["seed"], spec["size"])
+    config, index = json.dumps(spec.get("config", {}), sort_keys=True), int(spec["index"])
+    source = (str(spec["task"]), config, int(spec["seed"]), int(spec["size"]))
   except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
     raise ValueError(
       f"the answer {answer[:80]!r} names no reasoning-gym entry; give JSON such as"
       ' {"task": "gcd", "config": {}, "seed": 0, "size": 100, "index": 5}.'
     ) from error
+  task, *_ = source
   if task not in OFFERED:
     why = REFUSED.get(task, "there is no such task")
-    raise ValueError(f"reasoning-gym's task {str(task)[:80]!r} is not offered: {why}; choose another.")
+    raise ValueError(f"reasoning-gym's task {task[:80]!r} is not offered: {why}; choose another.")
   dataset = _dataset(*source)
   return task, dataset, dataset[index]
 

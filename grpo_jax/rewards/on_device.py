@@ -24,14 +24,14 @@ def token_match(
   if how not in ("equals", "contains"):
     raise ValueError(f"how={how!r} must be 'equals' or 'contains'.")
   T, K = tokens_BGT.shape[-1], targets_BK.shape[-1]
-  wanted_BK = jnp.arange(K) < lengths_B[:, None]
+  ignored_BK = ~(jnp.arange(K)[None] < lengths_B[:, None])
   sizes_BG = mask_BGT.astype(jnp.int32).sum(-1)
 
   def at(start: jax.Array) -> jax.Array:
     t_K = start + jnp.arange(K)
     here_BGK = jnp.take(tokens_BGT, jnp.minimum(t_K, T - 1), axis=-1)
     inside_BG = start + lengths_B[:, None] <= sizes_BG
-    return inside_BG & jnp.all((here_BGK == targets_BK[:, None]) | ~wanted_BK[:, None], axis=-1)
+    return inside_BG & jnp.all((here_BGK == targets_BK[:, None]) | ignored_BK[:, None], axis=-1)
 
   if how == "equals":
     return (at(jnp.int32(0)) & (sizes_BG == lengths_B[:, None])).astype(jnp.float32)
@@ -55,23 +55,23 @@ def integer_answer(
   the rule `numeric(after=marker, pick="first")` on texts without points, commas, exponents or letters before a minus.
   """
   T = tokens_BGT.shape[-1]
-  t_T = jnp.arange(T)
-  same_BGTd = tokens_BGT[..., None] == jnp.array(digit_ids)
+  t_11T = jnp.arange(T)[None, None]
+  same_BGTd = tokens_BGT[..., None] == jnp.array(digit_ids)[None, None, None]
   digits_BGT = jnp.argmax(same_BGTd, axis=-1)
-  marker_BG = jnp.max(jnp.where(mask_BGT & (tokens_BGT == marker_id), t_T, -1), axis=-1)
-  is_digit_BGT = mask_BGT & same_BGTd.any(-1) & (t_T > marker_BG[..., None])
+  marker_BG = jnp.max(jnp.where(mask_BGT & (tokens_BGT == marker_id), t_11T, -1), axis=-1)
+  is_digit_BGT = mask_BGT & same_BGTd.any(-1) & (t_11T > marker_BG[..., None])
   first_BG = jnp.argmax(is_digit_BGT, axis=-1)
-  past_BGT = t_T >= first_BG[..., None]
+  past_BGT = t_11T >= first_BG[..., None]
   run_BGT = past_BGT & (jnp.cumsum(past_BGT & ~is_digit_BGT, axis=-1) == 0)
   count_BG = run_BGT.sum(-1)
   # The place of a digit counts from the run's end: 0 for ones.
-  place_BGT = first_BG[..., None] + count_BG[..., None] - 1 - t_T
-  powers_d = jnp.array([10**d for d in range(_DIGITS)])
-  wanted_Bd = jnp.abs(answers_B)[:, None] // powers_d % 10
+  place_BGT = first_BG[..., None] + count_BG[..., None] - 1 - t_11T
+  powers_1d = jnp.array([[10**d for d in range(_DIGITS)]])
+  wanted_Bd = jnp.abs(answers_B)[:, None] // powers_1d % 10
   index_BGT = jnp.clip(place_BGT, 0, _DIGITS - 1)
   wanted_BGT = jnp.take_along_axis(wanted_Bd[:, None], index_BGT, axis=-1) * (place_BGT < _DIGITS)
   equal_BG = jnp.all((digits_BGT == wanted_BGT) | ~run_BGT, axis=-1)
-  enough_BG = count_BG >= jnp.sum(jnp.abs(answers_B)[:, None] >= powers_d, axis=-1)[:, None]
+  enough_BG = count_BG >= jnp.sum(jnp.abs(answers_B)[:, None] >= powers_1d, axis=-1)[:, None]
   before_BG = jnp.take_along_axis(tokens_BGT, jnp.maximum(first_BG - 1, 0)[..., None], axis=-1)[..., 0]
   negative_BG = (before_BG == minus_id) & (first_BG - 1 > marker_BG)
   sign_BG = (negative_BG == (answers_B < 0)[:, None]) | (answers_B == 0)[:, None]

@@ -9,7 +9,7 @@ import io
 import itertools
 import json
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 _ITEMS = 100_000  # that a generator may yield to a test
 _PLAIN = (bool, int, float, str, type(None))  # JSON has these
@@ -131,7 +131,7 @@ def _copy_back(mine: object, theirs: object) -> None:
 
 def _number(value: object) -> int:
   if not isinstance(value, Remote):
-    raise TypeError(f"a {type(value).__name__} cannot be handed to the program: only plain data and its own objects can")
+    raise TypeError(f"a {type(value).__name__} cannot be handed to the program, only plain data and its own objects")
   return value._number
 
 

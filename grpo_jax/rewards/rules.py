@@ -139,13 +139,12 @@ class Rule:
   judges_answer: bool = False  # the gold answer must score 1 and any other 0
   isolated: bool = False  # run in a worker process, under the deadline
   write: Callable[[str, Mapping], str | None] = write_plain  # (answer, options) -> a completion giving that answer
-  bare: bool = True  # the answer is the text to be given, so that another answer can be written in its place
+  sample: str = ""  # an answer in the rule's own form, where that is more than the bare text of a right one
   prepare: Callable[[], None] = lambda: None  # once in each worker, before the first deadline starts
 
 
 RULES = {
   "exact": Rule(exact, judges_answer=True),
-  "string": Rule(text_rules.string, judges_answer=True),
   "numeric": Rule(numeric, judges_answer=True),
   "math": Rule(
     math_answers.math,
@@ -154,12 +153,13 @@ RULES = {
     write=math_answers.write,
     prepare=math_answers.prepare,
   ),
+  "string": Rule(text_rules.string, judges_answer=True),
   "code": Rule(
     code_answers.code,
     judges_answer=True,
     isolated=True,
     write=write_nothing,
-    bare=False,
+    sample="assert True",
     prepare=code_answers.prepare,
   ),
   "reasoning_gym": Rule(
@@ -167,10 +167,12 @@ RULES = {
     judges_answer=True,
     isolated=True,
     write=gym_answers.write,
-    bare=False,
+    sample='{"task": "gcd", "seed": 0, "size": 1, "index": 0}',
     prepare=gym_answers.prepare,
   ),
-  "countdown": Rule(countdown.countdown, judges_answer=True, write=countdown.write, bare=False),
+  "countdown": Rule(
+    countdown.countdown, judges_answer=True, write=countdown.write, sample='{"numbers": [1], "target": 1}'
+  ),
   "format": Rule(format),
   "thinking": Rule(text_rules.thinking),
   "repetition": Rule(text_rules.repetition),

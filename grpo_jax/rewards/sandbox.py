@@ -9,11 +9,13 @@ import pathlib
 import subprocess
 import sys
 import tempfile
-import time
+from multiprocessing import connection
+from typing import BinaryIO
 
 OUTPUT_BYTES = 1 << 20  # of one process's standard output
 _CHILD = "grpo_jax.rewards.sandboxed"
 _ROOT = pathlib.Path(__file__).parents[2]
+_PROBE_SECONDS = 30.0
 _SCRUBBED = {"PYTHONPATH": str(_ROOT), "PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"}
 _PROBE = """
 import json, os, socket, sys
@@ -24,7 +26,8 @@ def fork():
   if os.fork() == 0: os._exit(0)
 trials = {
   "open a socket": connect, "start a process": fork, "take more memory than allowed": lambda: bytearray(int(bytes_)),
-  "write a file": lambda: open(os.path.join(folder, "written"), "w"), "signal a process": lambda: os.kill(int(parent), 0),
+  "write a file": lambda: open(os.path.join(folder, "written"), "w"),
+  "signal a process": lambda: os.kill(int(parent), 0),
   "read another process": lambda: open(f"/proc/{parent}/environ").close(),
   "list a folder that is not Python's": lambda: os.listdir(folder),
 }
@@ -68,19 +71,25 @@ def _process(role: str, source: str, limits: Limits, stdin: str = "", channel: t
       process.wait()
 
 
-def _read(written) -> bytes:
+def _finish(process: subprocess.Popen, written: BinaryIO, seconds: float) -> tuple[int | None, bytes]:
+  """The status, None where the time is up, and what was written."""
+  pid = os.pidfd_open(process.pid)  # Popen.wait would poll
+  try:
+    ended = connection.wait([pid], seconds)
+  finally:
+    os.close(pid)
+  if not ended:
+    process.kill()
+  status = process.wait()
   written.seek(0)
-  return written.read(OUTPUT_BYTES)
+  return status if ended else None, written.read(OUTPUT_BYTES)
 
 
 def run_program(source: str, stdin: str, limits: Limits) -> str | None:
   """What a program writes, given this input; None where it fails or takes too long."""
   with _process("program", source, limits, stdin) as (process, written):
-    try:
-      status = process.wait(limits.seconds)
-    except subprocess.TimeoutExpired:
-      return None
-    return _read(written).decode("utf-8", "replace") if status == 0 else None
+    status, output = _finish(process, written, limits.seconds)
+  return output.decode("utf-8", "replace") if status == 0 else None
 
 
 def run_tests(source: str, tests: str, limits: Limits) -> int:
@@ -95,10 +104,7 @@ def run_tests(source: str, tests: str, limits: Limits) -> int:
     process, written = stack.enter_context(_process("tests", tests, limits, channel=channels[1]))
     for end in theirs + mine:  # so that either process sees the other's end
       end.close()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-      process.wait(limits.seconds)
-    process.kill()
-    return _read(written).count(b"+")
+    return _finish(process, written, limits.seconds)[1].count(b"+")
 
 
 def check_isolation(limits: Limits) -> None:
@@ -114,10 +120,10 @@ def check_isolation(limits: Limits) -> None:
       listener.bind(("127.0.0.1", 0))
       listener.listen(1)
       facts = (folder, os.getpid(), 2 * (limits.memory_mib << 20), listener.getsockname()[1])
-      found = run_program(_PROBE, " ".join(map(str, facts)), dataclasses.replace(limits, seconds=30.0))
-    written = os.listdir(folder)
-  done = json.loads(found) if found else ["not start at all"]
-  if done or written:
+      with _process("program", _PROBE, limits, " ".join(map(str, facts))) as (process, written):
+        status, output = _finish(process, written, _PROBE_SECONDS)
+  done = json.loads(output) if status == 0 else [f"not be started confined ({output.decode().strip() or status})"]
+  if done:
     raise RuntimeError(
       f"The rule code cannot confine programs on this machine: one could {', '.join(done)}. It needs Linux 5.13 or"
       " later with seccomp and Landlock, on x86_64 or aarch64; run there, or remove the component."

@@ -81,7 +81,10 @@ def main(role: str, memory: str, cpu: str, output: str, *channel: str) -> None:
   """Reads, confines, runs."""
   source = _read_source()
   sys.set_int_max_str_digits(0)  # the limits bind already
-  confine(int(memory), int(cpu), int(output))
+  try:
+    confine(int(memory), int(cpu), int(output))
+  except OSError as error:
+    sys.exit(print(error) or 1)
   ROLES[role](source, *map(int, channel))
 
 

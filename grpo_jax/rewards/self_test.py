@@ -51,7 +51,7 @@ def run_self_test(
 def _texts(component: Component, answer: str) -> tuple[str | None, str]:
   """A right completion, where the rule can write one, and a wrong one."""
   rule, options = component.rule, component.options
-  write_wrong = rule.write if rule.bare else rules.write_plain
+  write_wrong = rules.write_plain if rule.sample else rule.write
   return rule.write(answer, options), write_wrong(wrong_answer(answer), options)
 
 

@@ -13,11 +13,12 @@ from grpo_jax.rewards.gym_answers import _dataset
 from grpo_jax.rewards.workers import WorkerPool
 
 NONSENSE = (
-  "junk", "I do not know.", "\x00", "\ud800", "9" * 5000, "[[[[", "(((", "{}", "[]", "\\boxed{", "<answer>", "- - -", "#",
-  "?", "nan", "inf", "1e400", "None", "null", "Error", "x", "a b c", "[nan]", "NaN + NaNi", "\t.",
+  "junk", "I do not know.", "\x00", "\ud800", "9" * 5000, "[[[[", "(((", "{}", "[]", "\\boxed{", "<answer>", "- - -",
+  "#", "?", "nan", "inf", "1e400", "None", "null", "Error", "x", "a b c", "[nan]", "NaN + NaNi", "\t.",
 )  # fmt: skip
 CONSTANTS = (
-  "0", "1", "-1", "2", "10", "123457", "0.5", "1/2", "1/0", "True", "False", "yes", "No", "A", "heads", "[0]", "1 2 3", "0 0",
+  "0", "1", "-1", "2", "10", "123457", "0.5", "1/2", "1/0", "True", "False", "yes", "No", "A", "heads", "[0]",
+  "1 2 3", "0 0",
 )  # fmt: skip
 RULE = "gym_audit:raw_score"
 
@@ -29,13 +30,18 @@ def entry_of(answer):
 
 
 def raw_score(completion, example, context):
-  """The task's own score of a whole text; "gold" stands for the entry's answer, "other N" for another's."""
+  """The task's own score of a whole text; "gold" stands for the entry's answer, "other N" for another's.
+
+  "hedge" is every other answer and then the right one."""
   dataset, entry = entry_of(example.answer)
   kind, _, text = completion.partition(":")
   if kind == "gold":
     return dataset.score_answer(entry["answer"], entry)
   if kind == "other":
     text = dataset[int(text)]["answer"]
+  if kind == "hedge":
+    others = [dataset[i]["answer"] for i in range(len(dataset))]
+    text = " ".join([*(other for other in others if other != entry["answer"]), entry["answer"]])
   if kind == "question":
     text = entry["question"]
   if text.strip().casefold() == entry["answer"].strip().casefold():
@@ -43,25 +49,25 @@ def raw_score(completion, example, context):
   return dataset.score_answer(text, entry)
 
 
-def calls_of(task, entries, seed):
-  """(kind, call) of everything that is tried on one task."""
-  texts = ["gold:", "question:", *(f"other:{i}" for i in range(entries))]
+def calls_of(task, entries, seed, index):
+  """Everything that is tried on one entry of a task."""
+  spec = {"task": task, "config": {}, "seed": seed, "size": entries, "index": index}
+  texts = ["gold:", "question:", "hedge:", *(f"other:{i}" for i in range(entries) if i != index)]
   texts += [f"text:{text}" for text in (*NONSENSE, *CONSTANTS)]
-  for index in range(entries):
-    spec = {"task": task, "config": {}, "seed": seed, "size": entries, "index": index}
-    example = Example("", json.dumps(spec))
-    for text in texts:
-      yield text, Call(RULE, text, example, RuleContext(0, False, 1))
+  return [Call(RULE, text, Example("", json.dumps(spec)), RuleContext(0, False, 1)) for text in texts]
 
 
 def audit(pool, task, entries=8, seed=7):
   """{"gold": least score of gold answers, "junk": greatest of wrong ones, "text": which, "failures": {…}}."""
-  kinds, calls = zip(*calls_of(task, entries, seed), strict=True)
   gold, junk, failures = [], [(0.0, "")], collections.Counter()
-  for kind, outcome in zip(kinds, pool.run(calls), strict=True):
-    if outcome.failure:
-      failures[f"{outcome.failure} {outcome.message.split(':')[0]} on {kind[:30]!a}"] += 1
-    (gold if kind == "gold:" else junk).append((outcome.score, kind[:40]))
+  for index in range(entries):
+    calls = calls_of(task, entries, seed, index)
+    for call, outcome in zip(calls, pool.run(calls[:1]) + pool.run(calls[1:]), strict=True):
+      if outcome.failure:
+        failures[f"{outcome.failure} {outcome.message.split(':')[0]} on {call.completion[:30]!a}"] += 1
+      (gold if call.completion == "gold:" else junk).append((outcome.score, call.completion[:40]))
+    if failures["deadline no score within 5.0 s on 'gold:'"] or sum(failures.values()) > 40:
+      break
   return {"task": task, "gold": min(gold)[0], "junk": max(junk)[0], "text": max(junk)[1], "failures": failures}
 
 

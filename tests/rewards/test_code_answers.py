@@ -111,7 +111,8 @@ trials = [
   lambda: threading.Thread(target=print).start(), lambda: os.posix_spawn("/bin/true", ["true"], {}),
   lambda: open("{folder}/old", "a"), lambda: os.open("{folder}/old", os.O_RDONLY | os.O_TRUNC),
   lambda: os.open("{folder}", os.O_TMPFILE | os.O_RDWR), lambda: os.truncate("{folder}/old", 0),
-  lambda: os.remove("{folder}/old"), lambda: os.rename("{folder}/old", "{folder}/new"), lambda: os.mkdir("{folder}/new"),
+  lambda: os.remove("{folder}/old"), lambda: os.rename("{folder}/old", "{folder}/new"),
+  lambda: os.mkdir("{folder}/new"),
   lambda: os.symlink("x", "{folder}/new"), lambda: os.chmod("{folder}/old", 0), lambda: os.chown("{folder}/old", 1, 1),
   lambda: os.utime("{folder}/old"), lambda: os.setxattr("{folder}/old", "user.x", b"x"), lambda: open("here", "w"),
   lambda: open("{folder}/old").read(), lambda: os.listdir("/"), lambda: open("/proc/self/environ"),
@@ -120,7 +121,8 @@ trials = [
   lambda: os.sched_setaffinity({pid}, {0}), lambda: os.setpriority(os.PRIO_PROCESS, {pid}, 5),
   lambda: open("/proc/{pid}/mem", "rb"), lambda: resource.prlimit({pid}, resource.RLIMIT_CPU),
   lambda: resource.setrlimit(resource.RLIMIT_AS, (2 ** 40, 2 ** 40)), lambda: os.setsid(), lambda: os.setuid(0),
-  lambda: zero(libc.unshare(0x10000000)), lambda: zero(libc.ptrace(16, {pid}, 0, 0)), lambda: zero(libc.chroot(b"/tmp")),
+  lambda: zero(libc.unshare(0x10000000)), lambda: zero(libc.ptrace(16, {pid}, 0, 0)),
+  lambda: zero(libc.chroot(b"/tmp")),
   lambda: __import__("fcntl").fcntl(0, 8, {pid}), lambda: zero(libc.prctl(1, 0)), lambda: os.pidfd_open({pid}),
 ]
 for i, trial in enumerate(trials):
@@ -189,7 +191,7 @@ class Same(int):
   def __eq__(self, other): return True
 def add(a, b): return Same(7)
 odd = add""",
-  "patched builtins": "import builtins\nbuiltins.AssertionError = builtins.all = print\ndef add(a, b): return 7\nodd = add",
+  "patched builtins": "import builtins\nbuiltins.AssertionError = builtins.all = print\ndef add(a, b): pass\nodd = add",
   "verdicts everywhere": """
 import os
 for fd in range(64):
@@ -200,7 +202,8 @@ os._exit(0)""",
   "another namespace": """
 import json, os, sys
 channel = int(sys.argv[-1])
-os.write(channel, json.dumps(dict.fromkeys(['__builtins__', 'AssertionError', 'add', 'odd'], {'object': 0})).encode() + b'\\n')
+names = dict.fromkeys(['__builtins__', 'AssertionError', 'add', 'odd'], {'object': 0})
+os.write(channel, json.dumps(names).encode() + b'\\n')
 while True: os.write(channel, b'{"value": {"object": 0}, "args": []}\\n')""",
   "look for the tests": """
 import gc, sys
@@ -226,7 +229,7 @@ def test_a_test_that_expects_an_exception_is_not_passed_by_dying():
 
 def test_the_tests_keep_pythons_own_modules_and_builtins():
   tests = "import math\nassert sorted(f()) == [1, 2]\nassert math.isclose(g(), 1.0)"
-  cheat = "class math:\n  isclose = lambda *a: True\ndef sorted(x): return [1, 2]\ndef f(): return [3]\ndef g(): return 7.0"
+  cheat = "class math:\n  isclose = all\ndef sorted(x): return [1, 2]\ndef f(): return [3]\ndef g(): return 7."
   assert score(cheat, tests, partial=True) == 0.0
 
 
@@ -247,7 +250,7 @@ def test_the_self_check_refuses_where_nothing_confines(monkeypatch):
   with pytest.raises(RuntimeError, match="could open a socket, start a process, take more memory than allowed, write"):
     check_isolation(LIMITS)
   monkeypatch.setattr("grpo_jax.rewards.sandbox._CHILD", "no.such.module")
-  with pytest.raises(RuntimeError, match="could not start"):
+  with pytest.raises(RuntimeError, match=r"could not be started confined \(1\)"):
     check_isolation(LIMITS)
 
 
@@ -256,12 +259,13 @@ def test_a_worker_that_cannot_confine_says_so_in_one_sentence(monkeypatch, tmp_p
   (tmp_path / "sitecustomize.py").write_text(patch)
   monkeypatch.syspath_prepend(tmp_path)  # the worker inherits it, the confined process does not
   pool = WorkerPool(1, ["code"], deadline_seconds=5.0)
-  with pytest.raises(RewardError, match=r"did not start: The rule code cannot confine programs .* run there, or remove"):
+  with pytest.raises(RewardError, match=r"did not start: The rule code cannot confine programs .*, or remove"):
     pool.run([Call("code", "", Example("", TESTS), RuleContext(1, False, 1))])
 
 
 def test_it_holds_for_a_user_who_is_not_root(folder):
-  become = "import sys, os, json, socket, resource\nif os.getuid() == 0: os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+  become = "import json, os, resource, socket, sys\n"
+  become += "if os.getuid() == 0: os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
   confine = "from grpo_jax.rewards.confine import confine\nconfine(2 ** 28, 20, 2 ** 20)\n"
   facts = f"{folder} {os.getpid()} {2**29} 9"
   run = [sys.executable, "-c", confine.partition("\n")[0] + "\n" + become + confine.partition("\n")[2] + _PROBE]
