@@ -18,7 +18,8 @@ PIECES = (
   "]", "{", '"', "<think>", "</think>", "<answer>", "</answer>", "####", "```", "```python\n", "\x00", "\ud800",
   "\udfff", "\u202e", "\u0315\u0300", "\N{MINUS SIGN}", "\U0001f600", "\r\n", "\n", " ", "\t", "7", "nan", "inf",
   "1/0", "!" * 50, "10**10**10", "9**9**9**9", "factorial(", "x", "the ", "lambda:", "def f(): return 0\n",
-  "import os\nos._exit(0)\n", "__import__('os').abort()", "%s%n", "\\", "{}", "٣", "ﷺ", "\\sqrt{", "\\sum_{i=0}^{", "\\int ", "=", "<", "&&",
+  "import os\nos._exit(0)\n", "__import__('os').abort()", "%s%n", "\\", "{}", "٣", "ﷺ",
+  "\\sqrt{", "\\sum_{i=0}^{", "\\int ", "=", "<", "&&",
 )  # fmt: skip
 GYM = {"config": {}, "seed": 0, "size": 9, "index": 3}
 ANSWERS = {
