@@ -5,11 +5,12 @@ decides nothing there. Everything else stays where it is and is reached through 
 """
 
 import builtins
+import contextlib
 import io
 import itertools
 import json
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 _ITEMS = 100_000  # that a generator may yield to a test
 _PLAIN = (bool, int, float, str, type(None))  # JSON has these
@@ -57,8 +58,9 @@ def send(stream: io.BufferedIOBase, message: object) -> None:
   stream.flush()
 
 
-def serve(offered: dict[str, object], requests: io.BufferedIOBase, replies: io.BufferedIOBase) -> None:
-  """The program's side: offers its names, then carries out operations on its objects until nobody asks any more."""
+def serve(namespace: dict[str, object], requests: io.BufferedIOBase, replies: io.BufferedIOBase) -> None:
+  """The program's side: carries out operations on its globals and objects until nobody asks any more."""
+  operations = _OPERATIONS | {"global": namespace.__getitem__}
   objects, numbers = [], {}
 
   def refer(value: object) -> int:
@@ -67,13 +69,12 @@ def serve(offered: dict[str, object], requests: io.BufferedIOBase, replies: io.B
       objects.append(value)  # which also keeps the id from being given again
     return numbers[id(value)]
 
-  send(replies, {name: pack(value, refer) for name, value in offered.items()})
   for line in requests:
     request = json.loads(line)
     args = unpack(request["args"], objects.__getitem__)
     kwargs = {name: unpack(value, objects.__getitem__) for name, value in request["kwargs"].items()}
     try:
-      value = pack(_OPERATIONS[request["operation"]](*args, **kwargs), refer)
+      value = pack(operations[request["operation"]](*args, **kwargs), refer)
       reply = {"value": value, "args": pack(args, refer)}
     except BaseException as error:
       names = [kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "builtins"]
@@ -92,23 +93,20 @@ class Channel:
     self._requests, self._replies = requests, replies
     self.ended = False
 
-  def receive(self) -> object:
-    """The program's next message; ProgramEnded where there is none."""
-    line = self._replies.readline()
-    self.ended = not line.endswith(b"\n")
-    if self.ended:
-      raise ProgramEnded
-    return json.loads(line)
-
   def ask(self, operation: str, *args: object, **kwargs: object) -> object:
     """The result of an operation on the program's side. What it did to arguments that are containers is copied back.
 
     Raises:
       Exception: the built-in class that the program raised, or the nearest above its own.
+      ProgramEnded: nobody answers.
     """
     packed = pack(list(args), _number), {name: pack(value, _number) for name, value in kwargs.items()}
     send(self._requests, {"operation": operation, "args": packed[0], "kwargs": packed[1]})
-    reply = self.receive()
+    line = self._replies.readline()
+    self.ended = not line.endswith(b"\n")
+    if self.ended:
+      raise ProgramEnded
+    reply = json.loads(line)
     if "error" in reply:
       kind = getattr(builtins, str(reply["error"]), RuntimeError)
       known = isinstance(kind, type) and issubclass(kind, Exception)
@@ -166,7 +164,11 @@ class Remote:
   __hash__ = object.__hash__
 
 
-def names_of(channel: Channel, offered: dict) -> dict[str, object]:
-  """What the tests may call by name: all that the program offers, but for builtins, whose names stay Python's."""
-  fit = {name for name in offered if name.isidentifier() and not name.startswith("__") and not hasattr(builtins, name)}
-  return {name: unpack(value, channel.remote) for name, value in offered.items() if name in fit}
+def names_of(channel: Channel, names: Iterable[str]) -> dict[str, object]:
+  """Those of the names that the program defines; what Python defines itself is never the program's."""
+  found = {}
+  for name in names:
+    with contextlib.suppress(Exception):
+      if not hasattr(builtins, name) and not name.startswith("__"):
+        found[name] = channel.ask("global", name)
+  return found

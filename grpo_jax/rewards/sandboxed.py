@@ -50,7 +50,7 @@ def run_functions(source: str, requests: int, replies: int) -> None:
       exec(compile(source, "program.py", "exec"), namespace)
     except BaseException as error:  # what it defined before may be enough
       del error
-    serve({name: value for name, value in namespace.items() if not isinstance(value, type(sys))}, asked, answered)
+    serve(namespace, asked, answered)
 
 
 def run_tests(source: str, requests: int, replies: int) -> None:
@@ -58,11 +58,13 @@ def run_tests(source: str, requests: int, replies: int) -> None:
   verdicts = os.dup(1)
   os.dup2(2, 1)
   statements = ast.parse(source).body
-  attributes = [n.value for s in statements for n in ast.walk(s) if isinstance(n, ast.Attribute)]
+  nodes = [node for statement in statements for node in ast.walk(statement)]
+  names = sorted({node.id for node in nodes if isinstance(node, ast.Name)})
+  attributes = [node.value for node in nodes if isinstance(node, ast.Attribute)]
   modules = {node.id for node in attributes if isinstance(node, ast.Name)} & sys.stdlib_module_names
   with os.fdopen(requests, "wb") as asking, os.fdopen(replies, "rb") as answered:
     channel = Channel(asking, answered)
-    namespace = {"__name__": "tests"} | names_of(channel, channel.receive())
+    namespace = {"__name__": "tests"} | names_of(channel, names)
     # `math.isclose` is Python's even where only the program imports math, or calls something of its own so.
     namespace |= {name: importlib.import_module(name) for name in modules}
     for statement, is_test in zip(statements, find_tests(statements), strict=True):

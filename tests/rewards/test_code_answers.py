@@ -199,11 +199,9 @@ for fd in range(64):
   except OSError: pass
 os._exit(0)""",
   "verdicts at exit": "import atexit, os\natexit.register(os.write, 1, b'++++')",
-  "another namespace": """
-import json, os, sys
+  "answers before they are asked for": """
+import os, sys
 channel = int(sys.argv[-1])
-names = dict.fromkeys(['__builtins__', 'AssertionError', 'add', 'odd'], {'object': 0})
-os.write(channel, json.dumps(names).encode() + b'\\n')
 while True: os.write(channel, b'{"value": {"object": 0}, "args": []}\\n')""",
   "look for the tests": """
 import gc, sys
