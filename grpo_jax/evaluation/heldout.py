@@ -43,6 +43,9 @@ def evaluate(sample: Callable, heldout, tokenizer, rewards: Rewards, component: 
   low, high = wilson(float(greedy.sum()), len(greedy))
   metrics = {"problems": len(greedy), "greedy": float(greedy.mean()), "greedy_low": low, "greedy_high": high}
   metrics |= {"length": float(np.concatenate(lengths).mean()), "truncated": float(np.concatenate(cut).mean())}
+  sources = np.array([example.source for example in heldout.examples])
+  for name in np.unique(sources) if len(set(sources)) > 1 else ():
+    metrics[f"source/{name}/greedy"] = float(greedy[sources == name].mean())
   samples = correct.shape[1]
   if samples:
     values = {"pass_rate": correct.mean(1), f"pass@{samples}": pass_at_k(correct.sum(1), samples, samples)}

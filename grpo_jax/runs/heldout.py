@@ -25,6 +25,7 @@ def log_heldout(run, stage: Stage, step: int, state) -> float:
   """Evaluates, logs and prints; returns greedy accuracy."""
   started = time.perf_counter()
   metrics, shown = evaluate_policy(run, state.params)
+  metrics |= run.setup.notes
   metrics["time/evaluate"] = time.perf_counter() - started
   stage.log(step, "eval", metrics, eval_line(metrics))
   for example, text, right in shown[: run.config.log.samples]:

@@ -15,7 +15,8 @@ from grpo_jax.models.config import ModelConfig, param_shapes
 from grpo_jax.models.init import init_params
 from grpo_jax.models.load import load_any, resolve_model_path
 from grpo_jax.models.value_head import with_value_head
-from grpo_jax.runs.validate import validate, validate_devices
+from grpo_jax.runs.contamination import heldout_notes
+from grpo_jax.runs.validate import has_curriculum, validate, validate_devices
 from grpo_jax.text.tokenizer import Tokenizer, character_tokenizer, load_tokenizer, wrap_tokenizer
 from grpo_jax.training.state import new_state
 
@@ -33,6 +34,7 @@ class Setup:
   train: Stream
   heldout: Heldout | None
   weights: dict | None
+  notes: dict  # counts of what the data lacks: over-long held-out problems, ones that are in the training data
 
 
 def make_setup(config: ConfigDict) -> Setup:
@@ -46,11 +48,12 @@ def make_setup(config: ConfigDict) -> Setup:
   state_shardings(mesh, _abstract_params(cfg))  # names an indivisible parameter now
   data = config.data.to_dict()
   train = Stream(make_source(data, "train"), config.data_seed)
-  heldout = None
+  heldout, notes = None, {}
   if config.task != "sft":
     examples = Stream(make_source(data, "heldout"), seed=0)
     heldout = Heldout.draw(examples, tokenizer, max(config.prompt_buckets), config.evaluate.problems)
-  return Setup(config, mesh, cfg, tokenizer, train, heldout, weights)
+    notes = heldout_notes(config.contamination, train.source, examples, heldout)
+  return Setup(config, mesh, cfg, tokenizer, train, heldout, weights, notes)
 
 
 def _tokenizer(config, own) -> Tokenizer:
@@ -89,17 +92,20 @@ def _abstract_params(cfg):
 
 
 def fresh_state(setup: Setup, *, reference: bool, params=None, algorithm_state: dict | None = None, critic=False,
-                value_head=False):
+                value_head=False, curriculum=False):
   """A new state, born sharded: parameters given, else pretrained, else from the seed.
 
-  `critic`: a learner beside the policy; `value_head`: the parameters themselves end in a scalar.
+  `critic`: a learner beside the policy; `value_head`: the parameters themselves end in a scalar; `curriculum`: a stage
+  that follows `config.curriculum`.
   """
   mesh, seed = setup.mesh, setup.config.seed
+  problems = len(setup.train.source) if curriculum and has_curriculum(setup.config) else 0
 
   def make(params, seed):
     own = with_value_head(params) if critic else None
     params = with_value_head(params) if value_head else params
-    return new_state(params, seed, reference=reference, algorithm_state=algorithm_state, critic=own)
+    return new_state(params, seed, reference=reference, algorithm_state=algorithm_state, critic=own,
+                     problems=problems)
 
   params = setup.weights if params is None else params
   if params is None:

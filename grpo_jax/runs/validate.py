@@ -42,6 +42,11 @@ def updates_per_iteration(config: ConfigDict) -> int:
   return config.train.update_epochs * (config.train.prompts // minibatch)
 
 
+def has_curriculum(config: ConfigDict) -> bool:
+  """Whether problems are passed over by their pass rates, and the state has a table of them."""
+  return config.curriculum.low > 0 or config.curriculum.high < 1
+
+
 def validate(config: ConfigDict) -> None:
   """Raises ValueError with one sentence naming the key, the value, the rule and the fix."""
   _need(config.task in TASKS, "task", config.task, f"is unknown; choose one of {TASKS}")
@@ -51,6 +56,8 @@ def validate(config: ConfigDict) -> None:
     good = good and list(sizes) == sorted(set(sizes))
     _need(good, key, sizes, "must be one or two increasing positive lengths; give such a tuple")
   _need(min(config.prompt_buckets) >= 2, "prompt_buckets", config.prompt_buckets, "must be at least 2 tokens")
+  known = ("refuse", "warn", "off")
+  _need(config.contamination in known, "contamination", config.contamination, f"is unknown; choose one of {known}")
   _optimizers(config)
   if config.task.startswith("sft"):
     _need(config.sft.steps > 0, "sft.steps", config.sft.steps, f"must be positive for task={config.task!r}; set it")
@@ -122,6 +129,7 @@ def _rl(config):
     _divides(config, "train.logit_chunk", config.train.logit_chunk, "each of completion_buckets", T)
   _need(len(config.rewards.components) > 0, "rewards.components", {},
         "is empty; add one, e.g. {'correct': {'rule': 'numeric', 'weight': 1.0}}")
+  _curriculum(config)
   e = config.evaluate
   _need(e.component in config.rewards.components, "evaluate.component", e.component,
         f"is no reward component; choose one of {sorted(config.rewards.components)}")
@@ -132,6 +140,15 @@ def _rl(config):
   _need(0 < e.top_p <= 1, "evaluate.top_p", e.top_p, "must be in (0, 1]")
   _need(0 <= e.min_p < 1, "evaluate.min_p", e.min_p, "must be in [0, 1)")
   _need(e.top_k >= 0, "evaluate.top_k", e.top_k, "must not be negative")
+
+
+def _curriculum(config):
+  c = config.curriculum
+  _need(0 <= c.low < c.high, "curriculum.low", c.low, f"must lie in [0, curriculum.high={c.high}); lower it")
+  _need(c.high <= 1, "curriculum.high", c.high, "must be at most 1, which passes over nothing")
+  _need(0 <= c.momentum < 1, "curriculum.momentum", c.momentum, "must lie in [0, 1); 0 is the last rollout alone")
+  _need(0 <= c.revisit <= 1, "curriculum.revisit", c.revisit, "must be a share, in [0, 1]")
+  _need(c.skips >= 1, "curriculum.skips", c.skips, "must be at least 1; set low 0 and high 1 for no curriculum")
 
 
 def validate_devices(config: ConfigDict, rows: int) -> None:

@@ -29,7 +29,8 @@ def new_learner(params) -> Learner:
 class TrainState:
   """`step` counts optimizer updates, `iteration` rollouts, `skipped` updates refused for non-finite gradients.
 
-  `ref_params` is None when no reference is needed; `data_state["position"]` is the next draw of the prompt stream.
+  `ref_params` is None when no reference is needed; `data_state["position"]` is the next draw of the prompt stream,
+  `data_state["pass_rates"]` the table of a curriculum, where there is one.
   """
 
   step: Array
@@ -44,19 +45,24 @@ class TrainState:
   critic: Learner | None = None
 
 
-def new_state(params, seed, *, reference: bool, algorithm_state: dict | None = None, critic=None) -> TrainState:
-  """A state at step 0; the reference starts as a copy of the policy. `critic`: parameters, where there is one."""
+def new_state(params, seed, *, reference: bool, algorithm_state: dict | None = None, critic=None,
+              problems: int = 0) -> TrainState:
+  """A state at step 0; the reference starts as a copy of the policy. `critic`: parameters, where there is one.
+
+  `problems`: rows of the table of a curriculum, all without a pass rate (negative); 0 is no table.
+  """
   zero = jnp.zeros((), jnp.int32)
   return TrainState(
     step=zero, iteration=zero, skipped=zero, seed=jnp.asarray(seed, jnp.uint32), params=params,
     opt_state=adam_init(params), ref_params=jax.tree.map(jnp.copy, params) if reference else None,
-    algorithm_state=algorithm_state or {}, data_state={"position": zero},
+    algorithm_state=algorithm_state or {},
+    data_state={"position": zero} | ({"pass_rates": jnp.full(problems, -1, jnp.float32)} if problems else {}),
     critic=None if critic is None else new_learner(critic),
   )
 
 
-def end_iteration(state: TrainState, position, refresh_every, pass_rate=None) -> TrainState:
-  """Moves to the next iteration: data position, and the reference, renewed every `refresh_every` (0: frozen).
+def end_iteration(state: TrainState, data_state: dict, refresh_every, pass_rate=None) -> TrainState:
+  """Moves to the next iteration: data state, and the reference, renewed every `refresh_every` (0: frozen).
 
   `pass_rate` of the rollout enters a moving average where the state keeps one (dynamic group size).
   """
@@ -65,7 +71,7 @@ def end_iteration(state: TrainState, position, refresh_every, pass_rate=None) ->
   if ref_params is not None:
     due = (refresh_every > 0) & (iteration % jnp.maximum(refresh_every, 1) == 0)
     ref_params = jax.lax.cond(due, lambda p, r: p, lambda p, r: r, state.params, ref_params)
-  data_state = {**state.data_state, "position": jnp.asarray(position, jnp.int32)}
+  data_state = jax.tree.map(jnp.asarray, data_state)
   algorithm_state = state.algorithm_state
   if "pass_rate" in algorithm_state:
     algorithm_state = {**algorithm_state, "pass_rate": 0.8 * algorithm_state["pass_rate"] + 0.2 * pass_rate}
