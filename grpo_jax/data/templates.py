@@ -1,13 +1,13 @@
 """How a problem is put to the model, whatever its source: text around it, chat messages, worked examples first."""
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from grpo_jax.data.contamination import normalized
 from grpo_jax.data.example import Example
-from grpo_jax.data.hashing import stable_hash
 
 ROLES = ("system", "user")
 
@@ -74,8 +74,8 @@ def _fill(template: str, **texts: str) -> str:
 class TemplatedSource:
   """A source whose problems are put by a template; `bare` is the source without it.
 
-  Shots from the training split are the same for every problem, drawn by hash; a problem that is one of them gets the
-  next in its place, so none ever sees its own solution. One that is among given shots does without that one.
+  Shots from the training split are the same for every problem; a problem that is one of them gets another in its
+  place, so none ever sees its own solution. One that is among given shots does without that one.
   """
 
   def __init__(self, bare: Any, template: Template, train: Any):
@@ -107,10 +107,12 @@ def _plain(example: Example) -> str:
 
 
 def _drawn(train: Any, count: int) -> list[tuple[str, str]]:
-  """`count` + 1 distinct training problems with right solutions: one to spare."""
+  """`count` + 1 distinct training problems with right solutions, spread over the rows: one to spare."""
   shots: dict[str, tuple[str, str]] = {}
-  for i in range(100 * (count + 1) if count else 0):
-    example = train[stable_hash("shot", i) % len(train)]
+  n = len(train)
+  step = next(step for step in range(int(0.618 * n) or 1, n + 2) if math.gcd(step, n) == 1)  # so every row comes once
+  for i in range(n if count else 0):
+    example = train[i * step % n]
     solution = example.chosen or example.solution or example.answer
     shots.setdefault(normalized(_plain(example)), (example.prompt, solution.strip()))
     if len(shots) > count:
