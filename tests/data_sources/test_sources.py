@@ -4,6 +4,8 @@ import dataclasses
 import json
 import pathlib
 import shutil
+import socket
+import time
 
 import pytest
 
@@ -150,6 +152,18 @@ def test_gsm8k_through_tfds_follows_the_files(tmp_path):
 def test_unknown_tfds_name(tmp_path):
   with pytest.raises(ValueError, match=r"name='no_such_set'.*grpo_arithmetic, gsm8k_local"):
     make_source({"kind": "tfds", "name": "no_such_set", "data_dir": str(tmp_path)}, "train")
+
+
+@pytest.mark.parametrize("name, words", [("gsm8k", "kind='gsm8k' with manual_dir"), ("math_qa", "kind='jsonl'")])
+def test_a_download_without_network_is_refused_within_seconds(name, words, tmp_path, monkeypatch):
+  def nowhere(*_, **__):
+    raise socket.gaierror("Name or service not known")
+
+  monkeypatch.setattr(socket, "getaddrinfo", nowhere)
+  fields, started = {"prompt": "question"}, time.perf_counter()
+  with pytest.raises(ValueError, match=f"name='{name}' must be downloaded and cannot be") as error:
+    make_source({"kind": "tfds", "name": name, "data_dir": str(tmp_path), "fields": fields}, "train")
+  assert words in str(error.value) and time.perf_counter() - started < 20
 
 
 def test_builders_of_tfds_are_found_and_described_without_network(tmp_path):
