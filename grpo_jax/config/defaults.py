@@ -21,6 +21,14 @@ def default_config() -> ConfigDict:
   c.tokenizer = _tokenizer()
   c.data = ConfigDict()  # a source (see data/sources.py KINDS): {"kind": …, options}
   c.data_seed = 0  # integer; order of the data, apart from `seed` so that arms can share prompts
+  c.contamination = "refuse"  # held-out problems that are training problems too: refuse | warn | off (unchecked)
+  c.curriculum = ConfigDict({  # low 0 and high 1 are off; RL only
+    "low": 0.0,  # problems whose running pass rate is below are passed over
+    "high": 1.0,  # and those above
+    "momentum": 0.5,  # of the running pass rate, per rollout of the problem
+    "revisit": 0.1,  # share of the problems outside the band that are drawn all the same
+    "skips": 1000,  # most problems passed over in a row
+  })
   c.prompt_buckets = (64,)  # tokens; one or two lengths prompts are padded to
   c.completion_buckets = (64,)  # tokens; one or two; the largest is where completions are cut
   c.rewards = _rewards()

@@ -6,6 +6,7 @@ that is held out in one configuration is a training problem in none. `3+5` and `
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Protocol
 
 import tensorflow_datasets as tfds
 
@@ -170,18 +171,26 @@ class FewShot:
         yield Example(shots + task.ask(a, b), answer, f" {answer}\n", self.task)
 
 
+class Problems(Protocol):
+  """A problem set: `name` says every option of it, `examples` gives those of a split."""
+
+  name: str
+
+  def examples(self, split: str) -> Iterator[Example]: ...
+
+
 @dataclasses.dataclass(eq=False)
 class ArithmeticConfig(tfds.core.BuilderConfig):
   """The TFDS face of a problem set."""
 
-  problems: Columns | FewShot = Columns()
+  problems: Problems = Columns()
 
 
-def _config(problems: Columns | FewShot) -> ArithmeticConfig:
+def _config(problems: Problems) -> ArithmeticConfig:
   return ArithmeticConfig(name=problems.name, description=type(problems).__doc__, problems=problems)
 
 
-def arithmetic_config(problems: Columns | FewShot) -> ArithmeticConfig:
+def arithmetic_config(problems: Problems) -> ArithmeticConfig:
   """The builder config of a problem set; the ones listed in BUILDER_CONFIGS are shared, as TFDS demands."""
   return GrpoArithmetic.builder_configs.get(problems.name) or _config(problems)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import tensorflow_datasets as tfds
 
 from grpo_jax.data.example import Example
+from grpo_jax.data.files import JsonLines
 from grpo_jax.data.hashing import stable_hash
 from grpo_jax.data.rows import Fields
 
@@ -16,10 +17,9 @@ FIELDS = Fields(prompt="question", answer="answer", answer_after="####")
 
 def read_examples(path: pathlib.Path) -> Iterator[Example]:
   """The problems of one file: answer is the integer after `####` without commas, solution the whole text."""
-  with path.open(encoding="utf-8") as lines:
-    for number, line in enumerate(lines, 1):
-      if line.strip():
-        yield FIELDS.parse(line, f"{path}:{number}", source="gsm8k")
+  lines = JsonLines(str(path))
+  for i, row in enumerate(lines.rows()):
+    yield FIELDS.example(row, lines.where(i), "gsm8k")
 
 
 def gsm8k_config(manual_dir: str) -> tfds.core.BuilderConfig:

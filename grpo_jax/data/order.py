@@ -77,12 +77,21 @@ class Stream:
   source: Source
   seed: int
 
-  def __getitem__(self, position: int) -> Example:
-    source, seed = self.source, self.seed
+  def row(self, position: int) -> int:
+    """The row of the source that stands at a position; of a mixture, counted over its parts one after the other."""
+    source, seed, before = self.source, self.seed, 0
     while isinstance(source, MixtureSource):
       choice, position = choice_at(source.weights, position)
+      before += sum(map(len, source.sources[:choice]))
       source, seed = source.sources[choice], stable_hash("part", seed, choice)
-    return source[index_at(seed, position, len(source))]
+    return before + index_at(seed, position, len(source))
+
+  def __getitem__(self, position: int) -> Example:
+    return self.source[self.row(position)]
+
+  def next(self, position: int) -> int:
+    """The first position from this one on that is drawn: this one, unless something is passed over."""
+    return position
 
   def batch(self, position: int, n: int) -> list[Example]:
     """The n examples from `position` on."""

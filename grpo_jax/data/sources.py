@@ -3,17 +3,17 @@
 import dataclasses
 import inspect
 import math
-import pathlib
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
-
 from grpo_jax.data.arithmetic import Columns, FewShot, arithmetic_config
+from grpo_jax.data.countdown import Countdown
 from grpo_jax.data.example import Example
+from grpo_jax.data.files import JsonLines, Table, TableSource, hf_splits, hf_table, parquet_table
 from grpo_jax.data.gsm8k import gsm8k_config
-from grpo_jax.data.hashing import unit_hash
+from grpo_jax.data.gym import GymSource
 from grpo_jax.data.rows import Fields
+from grpo_jax.data.templates import Template, TemplatedSource
 from grpo_jax.data.tfds_source import TfdsSource
 
 SPLITS = ("train", "heldout")
@@ -26,59 +26,6 @@ class Source(Protocol):
   def __len__(self) -> int: ...
 
   def __getitem__(self, i: int) -> Example: ...
-
-
-class JsonlSource:
-  """A file of JSON lines, every line checked when it is opened; only byte offsets are kept in memory.
-
-  With `heldout_fraction`, a hash of the prompt says which split a line is in: the two share no prompt.
-  """
-
-  def __init__(
-    self,
-    path: str,
-    *,
-    fields: Fields | None = None,
-    take: str = "all",
-    heldout_fraction: float = 0.0,
-    source: str = "",
-  ):
-    if take not in ("all", *SPLITS):
-      raise ValueError(f"jsonl: take={take!r} must be one of all, {', '.join(SPLITS)}; change it.")
-    if not 0 <= heldout_fraction < 1:
-      raise ValueError(f"jsonl: heldout_fraction={heldout_fraction} must lie in [0, 1); change it.")
-    self._path = pathlib.Path(path).expanduser()
-    if not self._path.is_file():
-      raise ValueError(f"jsonl: path={str(path)!r} must be a file; correct the path.")
-    self._fields = fields or Fields()
-    self._source = source or self._path.stem
-    bare = dataclasses.replace(self._fields, prompt_template="")  # the split must not hang on the template
-    kept, lines, end = [], 0, 0
-    with self._path.open("rb") as file:
-      for number, line in enumerate(file, 1):
-        start, end = end, end + len(line)
-        if not line.strip():
-          continue
-        lines += 1
-        prompt = bare.parse(line, f"{self._path}:{number}").prompt
-        heldout = unit_hash("heldout", prompt) < heldout_fraction
-        if take == "all" or heldout == (take == "heldout"):
-          kept.append((start, number))
-    self._rows = np.asarray(kept, np.int64).reshape(-1, 2)
-    if not kept:
-      raise ValueError(
-        f"jsonl: {self._path} has 0 of its {lines} lines in take={take!r},"
-        f" heldout_fraction={heldout_fraction}, must have 1; check the file and the fraction."
-      )
-
-  def __len__(self) -> int:
-    return len(self._rows)
-
-  def __getitem__(self, i: int) -> Example:
-    start, number = self._rows[i]
-    with self._path.open("rb") as file:
-      file.seek(start)
-      return self._fields.parse(file.readline(), f"{self._path}:{number}", self._source)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,18 +59,47 @@ class MixtureSource:
     raise IndexError(f"a mixture of {len(self)} rows has no such row")
 
 
+def bare(source: Source) -> Source:
+  """The same source without templates: row for row, the problems alone."""
+  if isinstance(source, MixtureSource):
+    return dataclasses.replace(source, sources=tuple(map(bare, source.sources)))
+  return source.bare if isinstance(source, TemplatedSource) else source
+
+
 def _columns(split: str, *, data_dir: str = "", **options: Any) -> Source:
   return TfdsSource("grpo_arithmetic", arithmetic_config(Columns(**options)), split=split, data_dir=data_dir)
+
+
+def _countdown(split: str, *, data_dir: str = "", **options: Any) -> Source:
+  return TfdsSource("grpo_arithmetic", arithmetic_config(Countdown(**options)), split=split, data_dir=data_dir)
 
 
 def _few_shot(split: str, *, task: str = "add_2digit", data_dir: str = "") -> Source:
   return TfdsSource("grpo_arithmetic", arithmetic_config(FewShot(task)), split=split, data_dir=data_dir)
 
 
-def _gsm8k(split: str, *, manual_dir: str, data_dir: str = "", prompt_template: str = "") -> Source:
+def _gsm8k(split: str, *, manual_dir: str, data_dir: str = "") -> Source:
   folders = {"data_dir": data_dir, "manual_dir": manual_dir}
-  fields = Fields(solution="solution", prompt_template=prompt_template)
-  return TfdsSource("gsm8k_local", gsm8k_config(manual_dir), split=split, fields=fields, **folders)
+  return TfdsSource("gsm8k_local", gsm8k_config(manual_dir), split=split, fields=Fields(solution="solution"), **folders)
+
+
+def _reasoning_gym(
+  split: str,
+  *,
+  task: str = "",
+  config: Mapping[str, Any] | None = None,
+  tasks: Mapping[str, Mapping] | None = None,
+  train_size: int = 2000,
+  heldout_size: int = 200,
+  seed: int = 0,
+) -> Source:
+  """One task with its config, or several in equal shares; the sizes are of each."""
+  if bool(task) == bool(tasks):
+    raise ValueError(f"reasoning_gym: task={task!r} and tasks={tasks!r}: one of the two must be given; do so.")
+  size = train_size if split == "train" else heldout_size
+  configs = {task: config or {}} if task else dict(tasks)
+  parts = tuple(GymSource(name, configs[name], split=split, size=size, seed=seed) for name in sorted(configs))
+  return parts[0] if task else MixtureSource(parts, (1.0,) * len(parts))
 
 
 def _tfds(
@@ -142,36 +118,52 @@ def _tfds(
   return TfdsSource(name, config, split=chosen, fields=_fields(**columns), **folders)
 
 
-def _jsonl(
-  split: str,
-  *,
-  path: str,
-  heldout_path: str = "",
-  heldout_fraction: float = 0.0,
-  source: str = "",
-  **columns: Any,
-) -> Source:
-  if heldout_path and heldout_fraction:
-    raise ValueError(f"jsonl: heldout_fraction={heldout_fraction} must be 0 with a heldout_path; give one.")
-  if split == "heldout" and not (heldout_path or heldout_fraction):
+def _jsonl(split: str, *, path: str, heldout_path: str = "", **options: Any) -> Source:
+  return _table("jsonl", split, JsonLines, path, heldout_path, **options)
+
+
+def _parquet(split: str, *, path: str, heldout_path: str = "", cache_dir: str = "", **options: Any) -> Source:
+  return _table("parquet", split, lambda path: parquet_table(path, cache_dir), path, heldout_path, **options)
+
+
+def _hf(split: str, *, path: str, train_split: str = "train", heldout_split: str = "", **options: Any) -> Source:
+  if heldout_split and not hf_splits(path):
     raise ValueError(
-      "jsonl: heldout_fraction=0 must be above 0, or heldout_path be given, to evaluate; do either."
+      f"hf: heldout_split={heldout_split!r} must be '' for the single data set in {path}; use heldout_fraction."
     )
-  chosen = heldout_path if heldout_path and split == "heldout" else path
+  return _table("hf", split, lambda chosen: hf_table(path, chosen), train_split, heldout_split, **options)
+
+
+def _table(
+  kind: str, split: str, read, chosen: str, heldout: str, *, heldout_fraction: float = 0.0, source: str = "",
+  **columns: Any
+) -> Source:
+  """The rows of `chosen`, or of `heldout` where that is given and wanted, else the part that the fraction says."""
+  key = "heldout_split" if kind == "hf" else "heldout_path"
+  if heldout and heldout_fraction:
+    raise ValueError(f"{kind}: heldout_fraction={heldout_fraction} must be 0 with a {key}; give one.")
+  if split == "heldout" and not (heldout or heldout_fraction):
+    raise ValueError(
+      f"{kind}: heldout_fraction=0 must be above 0, or {key} be given, to evaluate; do either."
+    )
+  table: Table = read(heldout if heldout and split == "heldout" else chosen)
   take = split if heldout_fraction else "all"
-  options = {"take": take, "heldout_fraction": heldout_fraction, "source": source}
-  return JsonlSource(chosen, fields=_fields(**columns), **options)
+  return TableSource(table, fields=_fields(**columns), take=take, heldout_fraction=heldout_fraction, source=source)
 
 
-def _fields(
-  fields: Mapping[str, str] | None = None, answer_after: str = "", prompt_template: str = ""
-) -> Fields:
-  """`fields` names columns: {"prompt": "question", "answer": "answer", "solution": ""}."""
-  known = ("prompt", "answer", "solution")
-  for key, column in dict(fields or {}).items():
+def _fields(fields: Mapping[str, str] | None = None, answer_after: str = "") -> Fields:
+  """`fields` names columns: {"prompt": "question", "answer": "answer", "solution": "", "chosen": "", "rejected": ""}.
+
+  Of pairs (chosen, rejected) the answer is only read where it is named.
+  """
+  names = dict(fields or {})
+  known = ("prompt", "answer", "solution", "chosen", "rejected")
+  for key, column in names.items():
     if key not in known:
       raise ValueError(f"data: fields.{key}={column!r} must be one of {', '.join(known)}; rename the key.")
-  return Fields(**dict(fields or {}), answer_after=answer_after, prompt_template=prompt_template)
+  if names.get("chosen"):
+    names.setdefault("answer", "")
+  return Fields(**names, answer_after=answer_after)
 
 
 def _mixture(split: str, *, sources: Mapping[str, Mapping], weights: Mapping[str, float]) -> Source:
@@ -187,19 +179,23 @@ def _mixture(split: str, *, sources: Mapping[str, Mapping], weights: Mapping[str
 
 KINDS = {
   "columns": _columns,
+  "countdown": _countdown,
   "few_shot": _few_shot,
   "gsm8k": _gsm8k,
+  "hf": _hf,
   "jsonl": _jsonl,
   "mixture": _mixture,
+  "parquet": _parquet,
+  "reasoning_gym": _reasoning_gym,
   "tfds": _tfds,
 }
 
 
 def make_source(config: Mapping[str, Any], split: str) -> Source:
-  """The source that a mapping with a `kind` and that kind's options describes.
+  """The source that a mapping with a `kind`, that kind's options and those of `Template` describes.
 
   Args:
-    config: e.g. {"kind": "jsonl", "path": …, "fields": {"prompt": "question"}, "heldout_fraction": 0.1}.
+    config: e.g. {"kind": "jsonl", "path": …, "fields": {"prompt": "question"}, "heldout_fraction": 0.1, "shots": 4}.
     split: "train" or "heldout".
 
   Raises:
@@ -218,14 +214,34 @@ def make_source(config: Mapping[str, Any], split: str) -> Source:
   for key in required:
     if options.get(key) in (None, ""):
       raise ValueError(f"data: {key}={options.get(key)!r} must be given for kind={kind!r}; add it.")
-  return KINDS[kind](split, **options)
+  template = Template(**{key: options.pop(key) for key in _TEMPLATE if key in options})
+  source = KINDS[kind](split, **options)
+  if not template:
+    return source
+  drawn = isinstance(template.shots, int) and template.shots and split != "train"
+  return _templated(source, template, KINDS[kind]("train", **options) if drawn else source)
+
+
+def _templated(source: Source, template: Template, train: Source) -> Source:
+  """The source, or each part of a mixture, with the template; shots come from the same part's training split."""
+  if not isinstance(source, MixtureSource):
+    return TemplatedSource(source, template, train)
+  parts = zip(source.sources, train.sources, strict=True)
+  return dataclasses.replace(source, sources=tuple(_templated(part, template, own) for part, own in parts))
+
+
+_TEMPLATE = tuple(field.name for field in dataclasses.fields(Template))
+_PASSED_ON = {  # what a kind's further options are options of
+  "columns": (Columns,), "countdown": (Countdown,), "tfds": (_fields,),
+  **dict.fromkeys(("hf", "jsonl", "parquet"), (_table, _fields)),
+}
 
 
 def _options(kind: str) -> tuple[list[str], list[str]]:
   """Names of all options of a kind, and of those without a default: read off the signatures."""
-  passed_on = {"columns": Columns, "jsonl": _fields, "tfds": _fields}
   parameters = dict(inspect.signature(KINDS[kind]).parameters)
-  if kind in passed_on:
-    parameters |= inspect.signature(passed_on[kind]).parameters
+  for function in _PASSED_ON.get(kind, ()):
+    further = inspect.signature(function).parameters
+    parameters |= {k: p for k, p in further.items() if function is not _table or p.kind is p.KEYWORD_ONLY}
   named = {key: p for key, p in parameters.items() if key != "split" and p.kind is not p.VAR_KEYWORD}
-  return list(named), [key for key, p in named.items() if p.default is p.empty]
+  return [*named, *_TEMPLATE], [key for key, p in named.items() if p.default is p.empty]

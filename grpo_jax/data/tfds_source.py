@@ -4,7 +4,10 @@ import importlib
 import pathlib
 from collections.abc import Callable
 
+import requests
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core.download import downloader
+from tensorflow_datasets.core.download.util import DownloadError
 
 from grpo_jax.data.arithmetic import GrpoArithmetic
 from grpo_jax.data.example import Example
@@ -13,6 +16,7 @@ from grpo_jax.data.rows import Fields
 
 DATA_DIR = "~/.cache/grpo_jax/tfds"
 BUILDERS = {"grpo_arithmetic": GrpoArithmetic, "gsm8k_local": Gsm8kLocal}  # any other name is TFDS's own
+RETRIES = 2  # of a failed connection; TFDS's own 10, ever further apart, take minutes
 FAMILIES = ("text", "question_answering")  # parts of TFDS that hold text data sets
 
 
@@ -25,13 +29,14 @@ def make_builder(
     ValueError: TFDS knows no such name or config.
   """
   folder = str(pathlib.Path(data_dir or DATA_DIR).expanduser()) if "://" not in data_dir else data_dir
+  options = {"data_dir": folder} | ({"config": config} if config else {})
   try:
     if name in BUILDERS:
-      return BUILDERS[name](config=config or None, data_dir=folder)
+      return BUILDERS[name](**options)
     for family in FAMILIES:  # TFDS finds only the builders that something has imported
       importlib.import_module(f"tensorflow_datasets.{family}")
-    return tfds.builder(name, try_gcs=False, config=config or None, data_dir=folder)
-  except (tfds.core.DatasetNotFoundError, ValueError) as error:
+    return tfds.builder(name, try_gcs=False, **options)
+  except (tfds.core.DatasetNotFoundError, TypeError, ValueError) as error:
     rule = f"must be a builder of TFDS or one of {', '.join(BUILDERS)}"
     reason = str(error).partition("\n")[0]
     raise ValueError(f"tfds: name={name!r}, config={config!r} {rule}; change it ({reason}).") from error
@@ -42,6 +47,9 @@ def prepare(make: Callable[[], tfds.core.DatasetBuilder], manual_dir: str = "") 
 
   Safe against other processes without a lock: TFDS writes to a folder of its own and renames it when it is
   complete, so of two processes one wins and the other takes the winner's files.
+
+  Raises:
+    ValueError: it wants a download and there is no network; said after seconds, where TFDS would try for minutes.
   """
   builder = make()
   if builder.is_prepared():
@@ -49,12 +57,27 @@ def prepare(make: Callable[[], tfds.core.DatasetBuilder], manual_dir: str = "") 
   tfds.disable_progress_bar()
   manual = str(pathlib.Path(manual_dir).expanduser()) if manual_dir else None
   download = tfds.download.DownloadConfig(manual_dir=manual, try_download_gcs=False)
+  tries, downloader.MAX_RETRIES = downloader.MAX_RETRIES, RETRIES
   try:
     builder.download_and_prepare(file_format="array_record", download_config=download)
+  except (requests.ConnectionError, DownloadError) as error:
+    raise ValueError(_no_download(builder, error)) from error
   except OSError:  # the rename found another process's files in its place
     if not make().is_prepared():
       raise
+  finally:
+    downloader.MAX_RETRIES = tries
   return make()  # anew: a builder made before the files were there does not know their splits
+
+
+def _no_download(builder: tfds.core.DatasetBuilder, error: Exception) -> str:
+  reason = str(error).replace("\n", " ")[-160:]
+  own = " (or kind='gsm8k' with manual_dir, which reads the official files)" if builder.name == "gsm8k" else ""
+  return (
+    f"tfds: name={builder.name!r} must be downloaded and cannot be (…{reason}); prepare it where there is a network,"
+    f" by the same config, and copy {builder.data_dir} here, or put its files on disk and read them with kind='jsonl',"
+    f" 'parquet' or 'hf'{own}."
+  )
 
 
 class TfdsSource:

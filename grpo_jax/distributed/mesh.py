@@ -24,6 +24,7 @@ RULES = (
   (r"embed$", P("tensor", "fsdp")),
   (r"lm_head$", P("fsdp", "tensor")),
   (r"final_norm$|value_head$", P()),
+  (r"data_state/pass_rates$", P()),
 )
 
 

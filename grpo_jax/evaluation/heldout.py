@@ -61,6 +61,9 @@ def summarize(answers: Answers, component: str, ks: tuple[int, ...] = ()) -> dic
   low, high = wilson(float(greedy.sum()), len(greedy))
   metrics = {"problems": len(greedy), "greedy": float(greedy.mean()), "greedy_low": low, "greedy_high": high}
   metrics |= {"length": float(answers.lengths[:, 0].mean()), "truncated": float(answers.truncated[:, 0].mean())}
+  sources = np.array([example.source for example in answers.examples])
+  for name in np.unique(sources) if len(set(sources)) > 1 else ():
+    metrics[f"source/{name}/greedy"] = float(greedy[sources == name].mean())
   samples = correct.shape[1]
   if samples:
     values = {"pass_rate": correct.mean(1)}

@@ -13,29 +13,36 @@ from grpo_jax.types import Prompts
 
 @dataclass(frozen=True)
 class Heldout:
-  """The first n held-out problems that fit, always the same ones."""
+  """The first n held-out problems that fit, always the same ones; `dropped` counts those that did not on the way."""
 
   examples: list[Example]
   prompts: Prompts
+  positions: tuple[int, ...]  # of the stream they were drawn from
+  dropped: int
 
   @classmethod
   def draw(cls, stream: Stream, tokenizer: Tokenizer, longest: int, count: int) -> "Heldout":
     """Distinct problems in the stream's order; ValueError when fewer than `count` fit."""
-    examples, tokens, seen, position = [], [], set(), 0
-    while len(examples) < count:
+    kept, seen, position, dropped = [], set(), 0, 0
+    while len(kept) < count:
       if position == 4 * len(stream.source):
         raise ValueError(
-          f"evaluate.problems={count} is more than the {len(examples)} distinct held-out problems that fit "
+          f"evaluate.problems={count} is more than the {len(kept)} distinct held-out problems that fit "
           f"{longest} tokens; lower it."
         )
       example, position = stream[position], position + 1
       ids = tokenizer.encode_prompt(example.prompt)
-      if str(example.prompt) not in seen and 1 <= len(ids) <= longest:
-        seen.add(str(example.prompt))
-        examples.append(example)
-        tokens.append(ids)
+      if str(example.prompt) in seen:
+        continue
+      seen.add(str(example.prompt))
+      if 1 <= len(ids) <= longest:
+        kept.append((example, ids, position - 1))
+      else:
+        dropped += 1
+    examples, tokens, positions = zip(*kept, strict=True)
     padded, mask = pad_prompts(tokens, longest, tokenizer.pad_id)
-    return cls(examples, Prompts(padded, mask, np.arange(count, dtype=np.int32)))
+    prompts = Prompts(padded, mask, np.arange(count, dtype=np.int32))
+    return cls(list(examples), prompts, positions, dropped)
 
   def batch(self, start: int, size: int) -> Prompts:
     """Rows start … start + size - 1; past the end the last row again."""

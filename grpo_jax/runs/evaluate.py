@@ -73,7 +73,7 @@ def _configured(config: ConfigDict, name: str) -> ConfigDict:
 def _evaluated(setup: Setup, config: ConfigDict, params) -> tuple[dict, Answers]:
   """Self-test, compilation, completions, metrics."""
   r, e = config.rewards, config.evaluate
-  setup = replace(setup, config=config, heldout=draw_heldout(config, setup.tokenizer))
+  setup = replace(setup, config=config, heldout=draw_heldout(config, setup.tokenizer)[0])
   programs = Programs(setup.mesh)
   with Rewards(r.components.to_dict(), workers=r.workers, deadline_seconds=r.deadline_seconds,
                max_error_rate=r.max_error_rate) as rewards:

@@ -32,7 +32,7 @@ def log_heldout(run, stage: Stage, step: int, state) -> float:
   """Evaluates, logs and prints; returns greedy accuracy."""
   started, e = time.perf_counter(), run.config.evaluate
   answers = ask_policy(run, sampler_policy(run, state))
-  metrics = heldout_metrics(answers, e)
+  metrics = heldout_metrics(answers, e) | run.setup.notes
   metrics["time/evaluate"] = time.perf_counter() - started
   stage.log(step, "eval", metrics, eval_line(metrics))
   right = answers.right(e.component)[:, 0]

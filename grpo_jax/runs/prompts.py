@@ -1,5 +1,6 @@
 """From a stream of examples to padded prompts with their uids."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,12 +15,12 @@ from grpo_jax.types import Prompts
 
 @dataclass(frozen=True)
 class Drawn:
-  """B examples with their prompts `[B, P]`, the position after them, and how many were too long on the way."""
+  """B examples with their prompts `[B, P]`, the position after them, and how many were passed over on the way."""
 
   examples: list[Example]
   prompts: Prompts
   position: int
-  dropped: int
+  passed: Counter  # "dropped": too long; "skipped": left out by a curriculum
 
 
 def draw(stream: Stream, tokenizer: Tokenizer, position: int, count: int, buckets: Sequence[int]) -> Drawn:
@@ -28,19 +29,18 @@ def draw(stream: Stream, tokenizer: Tokenizer, position: int, count: int, bucket
   A prompt's uid is its position, so its samples do not depend on the batch it is in.
   """
   longest, limit = max(buckets), 10_000 + 10 * count
-  examples, tokens, uids, dropped = [], [], [], 0
-  while len(examples) < count:
-    example = stream[position]
+  kept, passed, first = [], Counter(), position
+  while len(kept) < count:
+    example = stream[position := stream.next(position)]
     ids = tokenizer.encode_prompt(example.prompt)
     if 1 <= len(ids) <= longest:
-      examples.append(example)
-      tokens.append(ids)
-      uids.append(position)
+      kept.append((example, ids, position))
     else:
-      dropped += 1
-      if dropped > limit:
-        raise ValueError(f"prompt_buckets={tuple(buckets)}: {dropped} prompts are longer; add a larger bucket.")
+      passed["dropped"] += 1
+      if passed["dropped"] > limit:
+        raise ValueError(f"prompt_buckets={tuple(buckets)}: {limit} prompts are longer; add a larger bucket.")
     position += 1
-  P = choose_bucket([len(t) for t in tokens], buckets)
-  padded, mask = pad_prompts(tokens, P, tokenizer.pad_id)
-  return Drawn(examples, Prompts(padded, mask, np.asarray(uids, np.int32)), position, dropped)
+  passed["skipped"] = position - first - count - passed["dropped"]
+  examples, tokens, uids = map(list, zip(*kept, strict=True))
+  padded, mask = pad_prompts(tokens, choose_bucket([len(t) for t in tokens], buckets), tokenizer.pad_id)
+  return Drawn(examples, Prompts(padded, mask, np.asarray(uids, np.int32)), position, passed)

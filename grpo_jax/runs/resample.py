@@ -1,11 +1,15 @@
 """Dynamic sampling (DAPO, arXiv 2503.14476, equation 11): sample until a full batch of groups has signal."""
 
+from collections import Counter
+
 import jax
 import numpy as np
 
 from grpo_jax.distributed.mesh import put
 from grpo_jax.rewards.scores import Scores
-from grpo_jax.runs.rollouts import Collected, Judged, judged, sampled
+from grpo_jax.runs.curriculum import advanced
+from grpo_jax.runs.rollouts import Collected, judged, sampled
+from grpo_jax.runs.signals import Judged
 from grpo_jax.types import Prompts, Rollout
 
 
@@ -16,10 +20,10 @@ def resampled(run, state, score) -> Collected:
   left over is not kept: the next iteration begins after the last prompt drawn, so the position is all the state.
   """
   config, position = run.config, int(state.data_state["position"])
-  parts, dropped, found = [], 0, 0
+  parts, passed, found = [], Counter(), 0
   for attempt in range(1, config.train.resample_attempts + 1):  # noqa: B007
     drawn, rollout = sampled(run, state, position)
-    position, dropped = drawn.position, dropped + drawn.dropped
+    position, passed = drawn.position, passed + drawn.passed
     result = judged(run, state, rollout, drawn)
     rewards = result.signals.rewards_BG
     parts.append((jax.device_get(rollout), result, rewards.max(1) > rewards.min(1)))
@@ -28,7 +32,7 @@ def resampled(run, state, score) -> Collected:
       break
   rollout, result = _chosen(parts, config.train.prompts)
   score(put(run.setup.mesh, rollout))
-  return Collected(result, position, dropped, attempt)
+  return Collected(result, advanced(run, state, position, [r for _, r, _ in parts]), passed, attempt)
 
 
 def _chosen(parts, B: int) -> tuple[Rollout, Judged]:
@@ -52,5 +56,6 @@ def _chosen(parts, B: int) -> tuple[Rollout, Judged]:
     sum(s.errors for s in all_scores), sum(s.deadlines for s in all_scores),
     [failure for s in all_scores for failure in s.failures])
   signals = jax.tree.map(join, *(r.signals for r in results))
-  arrays = (join(*(getattr(r, name) for r in results)) for name in ("lengths_BG", "truncated_BG"))
-  return jax.tree.map(join, *rollouts), Judged(scores, *arrays, signals)
+  names = ("lengths_BG", "truncated_BG", "sources_B", "uids_B")
+  arrays = {name: join(*(getattr(r, name) for r in results)) for name in names}
+  return jax.tree.map(join, *rollouts), Judged(scores=scores, signals=signals, **arrays)

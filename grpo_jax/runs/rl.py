@@ -78,7 +78,7 @@ class RLRun:
         state, metrics = state.replace(critic=critic), metrics | more
       updates.append(metrics)
     refresh, pass_rate = np.int32(config.train.refresh_reference_every), np.float32(collected.judged.pass_rate)
-    state = programs("end", state, np.int32(collected.position), refresh, pass_rate)
+    state = programs("end", state, collected.data_state, refresh, pass_rate)
     numbers = joined([means(m) for m in jax.device_get(updates)])
     clock.append(time.perf_counter())
     return state, numbers | rollout_metrics(collected, clock), experience
@@ -91,7 +91,7 @@ def run_rl(setup: Setup, workdir, rewards: Rewards, params=None):
   run = RLRun(setup, rewards)
   state = fresh_state(
     setup, reference="reference" in run.asks, params=params, algorithm_state=initial_state(run.spec, run.asks),
-    critic="values" in run.asks)
+    critic="values" in run.asks, curriculum=True)
   stage.warm_up(state)
   if not stage.done:
     run.programs = compile_rl(setup, state, run.spec, run.optimizers, run.asks)  # nothing compiles after this
@@ -105,5 +105,5 @@ def run_rl(setup: Setup, workdir, rewards: Rewards, params=None):
     every = config.evaluate.every
     due = i == config.train.iterations or (every and i % every == 0)
     stage.maybe_save(i, state, log_heldout(run, stage, i, state) if due else None)
-  stage.finish({"compile_seconds": run.programs.compile_seconds if run.programs else 0.0})
+  stage.finish(setup.notes | {"compile_seconds": run.programs.compile_seconds if run.programs else 0.0})
   return state.params

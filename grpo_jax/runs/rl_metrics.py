@@ -23,16 +23,26 @@ def rollout_metrics(collected, clock: list[float]) -> dict:
   """Rewards, lengths in tokens, health of the groups, and seconds between the five readings of the clock."""
   judged, total = collected.judged, clock[-1] - clock[0]
   scores, lengths_BG, truncated_BG = judged.scores, judged.lengths_BG, judged.truncated_BG
-  rewards = scores.rewards_BG
+  rewards, passed = scores.rewards_BG, collected.passed
+  drawn = len(rewards) * collected.rollouts
   return means(scores.metrics()) | {
     "reward/std_in_group": float(rewards.std(1).mean()),
     "groups/no_signal": float((rewards.max(1) == rewards.min(1)).mean()),
     "length/mean": float(lengths_BG.mean()), "length/max": int(lengths_BG.max()),
     "length/truncated": float(truncated_BG.mean()),
-    "data/dropped": collected.dropped, "data/rollouts": collected.attempts, "groups/size": rewards.shape[1],
+    "data/dropped": passed["dropped"], "data/skipped": passed["skipped"] / (passed.total() + drawn),
+    "data/rollouts": collected.rollouts, "groups/size": rewards.shape[1], **by_source(judged.sources_B, rewards),
     **dict(zip(TIMES, np.diff(clock).tolist(), strict=True)),
     "time/iteration": total, "time/tokens_per_second": float(lengths_BG.sum() / total),
   }
+
+
+def by_source(sources_B, rewards_BG) -> dict:
+  """Mean reward and share of the groups of each source, where there are several."""
+  names = np.unique(sources_B)
+  return {
+    f"source/{name}/{what}": float(value) for name in names if len(names) > 1
+    for what, value in (("reward", rewards_BG[sources_B == name].mean()), ("share", (sources_B == name).mean()))}
 
 
 def train_line(n: dict) -> str:

@@ -186,5 +186,6 @@ def compile_rl(setup: Setup, state, spec: AlgorithmSpec, optimizers, asks: set[s
       if state.critic is not None:
         improve, numbers = partial(value_step, cfg=cfg, cut=cut), (optimizers[1], np.float32(0))
         programs.add(("critic", P, T, G), improve, state.critic, batch, *numbers, donate=(0,), keep_state=True)
-  programs.add("end", end_iteration, state, np.int32(0), np.int32(0), np.float32(0), donate=(0,), keep_state=True)
+  numbers = (np.int32(0), np.float32(0))
+  programs.add("end", end_iteration, state, state.data_state, *numbers, donate=(0,), keep_state=True)
   return programs

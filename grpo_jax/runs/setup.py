@@ -14,8 +14,9 @@ from grpo_jax.models.config import ModelConfig, param_shapes
 from grpo_jax.models.init import init_params
 from grpo_jax.models.lora import LoraSpec, init_adapters
 from grpo_jax.models.value_head import with_value_head
+from grpo_jax.runs.contamination import heldout_notes
 from grpo_jax.runs.model import load_model, lora_spec
-from grpo_jax.runs.validate import validate, validate_devices
+from grpo_jax.runs.validate import has_curriculum, validate, validate_devices
 from grpo_jax.text.tokenizer import Tokenizer
 from grpo_jax.training.state import TrainState, new_state
 
@@ -31,6 +32,7 @@ class Setup:
   train: Stream | None
   heldout: Heldout | None
   weights: dict | None
+  notes: dict  # counts of what the data lacks: over-long held-out problems, ones that are in the training data
 
   @property
   def lora(self) -> LoraSpec | None:
@@ -47,14 +49,15 @@ def make_setup(config: ConfigDict) -> Setup:
   model = load_model(config)
   state_shardings(mesh, _abstract_params(model.cfg))  # names an indivisible parameter now
   train = Stream(make_source(config.data.to_dict(), "train"), config.data_seed) if config.task != "eval" else None
-  heldout = draw_heldout(config, model.tokenizer) if config.task != "sft" else None
-  return Setup(config, mesh, model.cfg, model.tokenizer, train, heldout, model.weights)
+  heldout, notes = draw_heldout(config, model.tokenizer, train) if config.task != "sft" else (None, {})
+  return Setup(config, mesh, model.cfg, model.tokenizer, train, heldout, model.weights, notes)
 
 
-def draw_heldout(config: ConfigDict, tokenizer: Tokenizer) -> Heldout:
-  """The held-out problems of `config.data`."""
+def draw_heldout(config: ConfigDict, tokenizer: Tokenizer, train: Stream | None = None) -> tuple[Heldout, dict]:
+  """The held-out problems of `config.data`, and notes on them: over-long ones, ones that are in the training data."""
   examples = Stream(make_source(config.data.to_dict(), "heldout"), seed=0)
-  return Heldout.draw(examples, tokenizer, max(config.prompt_buckets), config.evaluate.problems)
+  heldout = Heldout.draw(examples, tokenizer, max(config.prompt_buckets), config.evaluate.problems)
+  return heldout, heldout_notes(config.contamination, train.source, examples, heldout) if train else {}
 
 
 def _abstract_params(cfg):
@@ -64,20 +67,22 @@ def _abstract_params(cfg):
 
 
 def fresh_state(setup: Setup, *, reference: bool, params=None, algorithm_state: dict | None = None, critic=False,
-                value_head=False):
+                value_head=False, curriculum=False):
   """A new state, born sharded: parameters given, else pretrained, else from the seed.
 
-  `critic`: a learner beside the policy; `value_head`: the parameters themselves end in a scalar.
+  `critic`: a learner beside the policy; `value_head`: the parameters themselves end in a scalar; `curriculum`: a stage
+  that follows `config.curriculum`.
   """
+  problems = len(setup.train.source) if curriculum and has_curriculum(setup.config) else 0
   if setup.lora:
-    return _adapter_state(setup, reference, params, algorithm_state)
+    return _adapter_state(setup, reference, params, algorithm_state, problems)
   mesh, seed, dtype = setup.mesh, setup.config.seed, setup.config.train.reference_dtype
 
   def make(params, seed):
     own = with_value_head(params) if critic else None
     params = with_value_head(params) if value_head else params
-    return new_state(
-      params, seed, reference=reference, algorithm_state=algorithm_state, critic=own, reference_dtype=dtype)
+    return new_state(params, seed, reference=reference, algorithm_state=algorithm_state, critic=own,
+                     problems=problems, reference_dtype=dtype)
 
   params = setup.weights if params is None else params
   if params is None:
@@ -87,7 +92,7 @@ def fresh_state(setup: Setup, *, reference: bool, params=None, algorithm_state: 
   return jax.jit(function, out_shardings=state_shardings(mesh, jax.eval_shape(function, *args)))(*args)
 
 
-def _adapter_state(setup: Setup, reference: bool, params, algorithm_state) -> TrainState:
+def _adapter_state(setup: Setup, reference: bool, params, algorithm_state, problems: int) -> TrainState:
   """The state of a LoRA run: adapters over the frozen base, which is also the reference until there is a snapshot.
 
   A snapshot is taken where the run begins from adapters (`params`, of an earlier stage), or will refresh it.
@@ -97,7 +102,8 @@ def _adapter_state(setup: Setup, reference: bool, params, algorithm_state) -> Tr
 
   def make(params, seed):
     params = init_adapters(setup.cfg, spec, seed) if params is None else params
-    return new_state(params, seed, reference=bool(snapshot), algorithm_state=algorithm_state, reference_dtype=dtype)
+    return new_state(params, seed, reference=bool(snapshot), algorithm_state=algorithm_state, problems=problems,
+                     reference_dtype=dtype)
 
   shardings = state_shardings(mesh, jax.eval_shape(make, params, config.seed))
   state = jax.jit(make, out_shardings=shardings)(params, config.seed)

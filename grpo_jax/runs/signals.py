@@ -1,16 +1,35 @@
-"""What some rows want to know of a rollout besides its rewards: a greedy baseline, scores of reasoning steps."""
+"""What the rewards say of a rollout, and what some rows want besides: a greedy baseline, scores of reasoning steps."""
 
 import dataclasses
+from dataclasses import dataclass
 
 import numpy as np
 
 from grpo_jax.algorithms.table import Signals
+from grpo_jax.rewards.scores import Scores
 from grpo_jax.rewards.steps import step_scores
 from grpo_jax.runs.group_size import members
 
 
-def row_signals(run, state, rollout, drawn, scores, lengths_BG, truncated_BG):
-  """(scores, lengths, truncated, signals) of the samples that count.
+@dataclass(frozen=True)
+class Judged:
+  """What the rewards say of B groups, arrays on the host; greedy members are left out of all of it."""
+
+  scores: Scores
+  lengths_BG: np.ndarray
+  truncated_BG: np.ndarray
+  signals: Signals
+  sources_B: np.ndarray  # names of the sources the problems are from
+  uids_B: np.ndarray  # positions of the problems in the stream
+
+  @property
+  def pass_rate(self) -> float:
+    """Share of completions with a reward of at least 1."""
+    return float((self.scores.rewards_BG >= 1).mean())
+
+
+def row_signals(run, state, rollout, drawn, scores, lengths_BG, truncated_BG) -> Judged:
+  """The samples that count, with the signals that the row asks for.
 
   The greedy member, where there is one, becomes a baseline; members that a dynamic group size leaves out stay in the
   signals, marked as absent, and in nothing else.
@@ -26,7 +45,9 @@ def row_signals(run, state, rollout, drawn, scores, lengths_BG, truncated_BG):
     n, _ = members(run.config, state.algorithm_state)
     fields["present_BG"] = np.broadcast_to(np.arange(rewards_BG.shape[1])[None] < n, rewards_BG.shape)
     scores, lengths_BG, truncated_BG = _members(slice(n), scores, lengths_BG, truncated_BG)
-  return scores, lengths_BG, truncated_BG, Signals(rewards_BG, **fields)
+  sources_B = np.array([example.source for example in drawn.examples])
+  signals = Signals(rewards_BG, **fields)
+  return Judged(scores, lengths_BG, truncated_BG, signals, sources_B, np.asarray(drawn.prompts.uids_B))
 
 
 def _members(which: slice, scores, lengths_BG, truncated_BG):

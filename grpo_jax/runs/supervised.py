@@ -51,7 +51,8 @@ def _run(setup: Setup, workdir, name: str, steps: int, state, batches, step, num
   stage.warm_up(state)
   if not stage.done:
     programs.add("step", step, like(state), shaped(setup.mesh, example), *numbers, donate=(0,), keep_state=True)
-    programs.add("end", end_iteration, like(state), np.int32(0), np.int32(0), donate=(0,), keep_state=True)
+    data = like(state.data_state)
+    programs.add("end", end_iteration, like(state), data, np.int32(0), donate=(0,), keep_state=True)
     if judge:
       first = pairs_of(setup, setup.heldout.batch(0, config.evaluate.batch), _examples(setup, 0))
       programs.add("judge", judge, like(state.policy), shaped(setup.mesh, first))
@@ -62,13 +63,13 @@ def _run(setup: Setup, workdir, name: str, steps: int, state, batches, step, num
     started = time.perf_counter()
     batch, position = batches(setup, int(state.data_state["position"]))
     state, metrics = programs("step", state, put(setup.mesh, batch), *numbers)
-    state = programs("end", state, np.int32(position), np.int32(0))
+    state = programs("end", state, {"position": np.int32(position)}, np.int32(0))
     values = means(jax.device_get(metrics))
     values["time/update"] = time.perf_counter() - started
     stage.log(i + 1, "train", values, f"loss {values[shown]:.3f}")
     last = _log_pairs(setup, stage, programs, steps, state) if judge and i + 1 == steps else None
     stage.maybe_save(i + 1, state, last)
-  stage.finish({"compile_seconds": programs.compile_seconds})
+  stage.finish(setup.notes | {"compile_seconds": programs.compile_seconds})
   return state.params
 
 

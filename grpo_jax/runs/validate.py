@@ -50,6 +50,11 @@ def updates_per_iteration(config: ConfigDict) -> int:
   return config.train.update_epochs * (config.train.prompts // minibatch)
 
 
+def has_curriculum(config: ConfigDict) -> bool:
+  """Whether problems are passed over by their pass rates, and the state has a table of them."""
+  return config.curriculum.low > 0 or config.curriculum.high < 1
+
+
 def validate(config: ConfigDict) -> None:
   """Raises ValueError with one sentence naming the key, the value, the rule and the fix."""
   _need(config.task in TASKS, "task", config.task, f"is unknown; choose one of {TASKS}")
@@ -60,6 +65,8 @@ def validate(config: ConfigDict) -> None:
     _need(good, key, sizes, "must be one or two increasing positive lengths; give such a tuple")
   _need(min(config.prompt_buckets) >= 2, "prompt_buckets", config.prompt_buckets, "must be at least 2 tokens")
   _need(config.mesh.sampler in SAMPLERS, "mesh.sampler", config.mesh.sampler, f"is unknown; choose one of {SAMPLERS}")
+  known = ("refuse", "warn", "off")
+  _need(config.contamination in known, "contamination", config.contamination, f"is unknown; choose one of {known}")
   _optimizers(config)
   _lora(config)
   if config.task.startswith("sft"):
@@ -150,6 +157,7 @@ def _rl(config):
     _divides(config, "train.micro_members", config.train.micro_members, "the group size", size)
   for T in config.completion_buckets:
     _divides(config, "train.logit_chunk", config.train.logit_chunk, "each of completion_buckets", T)
+  _curriculum(config)
 
 
 def _evaluation(config):
@@ -168,6 +176,15 @@ def _evaluation(config):
   _need(not e.verifier or e.verifier in config.rewards.components, "evaluate.verifier", e.verifier,
         f"is no reward component; choose one of {sorted(config.rewards.components)} (weight 0: not trained on)")
   _need(e.verifier != e.component, "evaluate.verifier", e.verifier, "must be another component than evaluate.component")
+
+
+def _curriculum(config):
+  c = config.curriculum
+  _need(0 <= c.low < c.high, "curriculum.low", c.low, f"must lie in [0, curriculum.high={c.high}); lower it")
+  _need(c.high <= 1, "curriculum.high", c.high, "must be at most 1, which passes over nothing")
+  _need(0 <= c.momentum < 1, "curriculum.momentum", c.momentum, "must lie in [0, 1); 0 is the last rollout alone")
+  _need(0 <= c.revisit <= 1, "curriculum.revisit", c.revisit, "must be a share, in [0, 1]")
+  _need(c.skips >= 1, "curriculum.skips", c.skips, "must be at least 1; set low 0 and high 1 for no curriculum")
 
 
 def validate_devices(config: ConfigDict, mesh: Mesh) -> None:

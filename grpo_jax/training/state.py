@@ -30,9 +30,10 @@ def new_learner(params) -> Learner:
 class TrainState:
   """`step` counts optimizer updates, `iteration` rollouts, `skipped` updates refused for non-finite gradients.
 
-  `ref_params` is None when no reference is needed; `data_state["position"]` is the next draw of the prompt stream.
-  With LoRA `params` are the adapters, `base` the frozen model below them (never saved), and `ref_params` a snapshot
-  of adapters, or None while the reference is the base itself.
+  `ref_params` is None when no reference is needed; `data_state["position"]` is the next draw of the prompt stream,
+  `data_state["pass_rates"]` the table of a curriculum, where there is one. With LoRA `params` are the adapters, `base`
+  the frozen model below them (never saved), and `ref_params` a snapshot of adapters, or None while the reference is the
+  base itself.
   """
 
   step: Array
@@ -65,20 +66,24 @@ class TrainState:
 
 
 def new_state(params, seed, *, reference: bool, algorithm_state: dict | None = None, critic=None,
-              reference_dtype="float32") -> TrainState:
-  """A state at step 0; the reference starts as a copy of the policy. `critic`: parameters, where there is one."""
+              problems: int = 0, reference_dtype="float32") -> TrainState:
+  """A state at step 0; the reference starts as a copy of the policy. `critic`: parameters, where there is one.
+
+  `problems`: rows of the table of a curriculum, all without a pass rate (negative); 0 is no table.
+  """
   zero = jnp.zeros((), jnp.int32)
   return TrainState(
     step=zero, iteration=zero, skipped=zero, seed=jnp.asarray(seed, jnp.uint32), params=params,
     opt_state=adam_init(params),
     ref_params=jax.tree.map(lambda p: jnp.array(p, reference_dtype), params) if reference else None,
-    algorithm_state=algorithm_state or {}, data_state={"position": zero},
+    algorithm_state=algorithm_state or {},
+    data_state={"position": zero} | ({"pass_rates": jnp.full(problems, -1, jnp.float32)} if problems else {}),
     critic=None if critic is None else new_learner(critic),
   )
 
 
-def end_iteration(state: TrainState, position, refresh_every, pass_rate=None) -> TrainState:
-  """Moves to the next iteration: data position, and the reference, renewed every `refresh_every` (0: frozen).
+def end_iteration(state: TrainState, data_state: dict, refresh_every, pass_rate=None) -> TrainState:
+  """Moves to the next iteration: data state, and the reference, renewed every `refresh_every` (0: frozen).
 
   `pass_rate` of the rollout enters a moving average where the state keeps one (dynamic group size).
   """
@@ -88,7 +93,7 @@ def end_iteration(state: TrainState, position, refresh_every, pass_rate=None) ->
     due = (refresh_every > 0) & (iteration % jnp.maximum(refresh_every, 1) == 0)
     as_reference = jax.tree.map(lambda p, r: p.astype(r.dtype), state.params, ref_params)
     ref_params = jax.lax.cond(due, lambda p, r: p, lambda p, r: r, as_reference, ref_params)
-  data_state = {**state.data_state, "position": jnp.asarray(position, jnp.int32)}
+  data_state = jax.tree.map(jnp.asarray, data_state)
   algorithm_state = state.algorithm_state
   if "pass_rate" in algorithm_state:
     algorithm_state = {**algorithm_state, "pass_rate": 0.8 * algorithm_state["pass_rate"] + 0.2 * pass_rate}

@@ -4,11 +4,14 @@ import dataclasses
 import json
 import pathlib
 import shutil
+import socket
+import time
 
 import pytest
 
+from grpo_jax.data.files import JsonLines, TableSource
 from grpo_jax.data.rows import Fields
-from grpo_jax.data.sources import KINDS, JsonlSource, MixtureSource, Source, _options, make_source
+from grpo_jax.data.sources import KINDS, MixtureSource, Source, _options, make_source
 from grpo_jax.data.tfds_source import make_builder
 
 SAMPLE = pathlib.Path(__file__).parent.parent / "data" / "gsm8k_sample.jsonl"
@@ -20,9 +23,13 @@ def write(path, *rows):
   return str(path)
 
 
+def jsonl(path, fields=None):
+  return TableSource(JsonLines(path), fields=fields)
+
+
 def test_jsonl_reads_any_row_in_any_order(tmp_path):
   rows = [{"q": "Größe?", "a": 1}, "", {"q": "two", "a": "2"}, {"q": "three", "a": "3"}]
-  source = JsonlSource(write(tmp_path / "x.jsonl", *rows), fields=Fields("q", "a"))
+  source = jsonl(write(tmp_path / "x.jsonl", *rows), Fields("q", "a"))
   assert isinstance(source, Source) and len(source) == 3
   assert [source[i].answer for i in (2, 0, 1)] == ["3", "1", "2"]
   assert source[0].prompt == "Größe?" and source[0].source == "x" and source[0].solution == ""
@@ -39,7 +46,7 @@ def test_gsm8k_lines():
 def test_commas_leave_the_answer_and_messages_stay_messages(tmp_path):
   messages = [{"role": "user", "content": "?"}]
   path = write(tmp_path / "x.jsonl", {"prompt": messages, "answer": "so\n#### 1,234,567 "})
-  example = JsonlSource(path, fields=Fields(answer_after="####"))[0]
+  example = jsonl(path, Fields(answer_after="####"))[0]
   assert example.answer == "1234567" and example.prompt == tuple(messages)
 
 
@@ -59,15 +66,15 @@ def test_commas_leave_the_answer_and_messages_stay_messages(tmp_path):
 def test_bad_lines_are_named(tmp_path, line, words):
   path = write(tmp_path / "x.jsonl", {"prompt": "p", "answer": "#### 1"}, line)
   with pytest.raises(ValueError, match=r"x\.jsonl:2: ") as error:
-    JsonlSource(path, fields=Fields(answer_after="####"))
+    jsonl(path, Fields(answer_after="####"))
   assert words in str(error.value)
 
 
 def test_empty_and_absent_files(tmp_path):
-  with pytest.raises(ValueError, match="has 0 of its 0 lines"):
-    JsonlSource(write(tmp_path / "x.jsonl"))
+  with pytest.raises(ValueError, match="has 0 of its 0 rows"):
+    jsonl(write(tmp_path / "x.jsonl"))
   with pytest.raises(ValueError, match="must be a file"):
-    JsonlSource(str(tmp_path / "y.jsonl"))
+    jsonl(str(tmp_path / "y.jsonl"))
 
 
 def test_hash_split_shares_no_prompt_and_loses_none(tmp_path):
@@ -86,7 +93,7 @@ def test_hash_split_shares_no_prompt_and_loses_none(tmp_path):
 @pytest.mark.parametrize(
   "config, words",
   [
-    ({"kind": "json"}, "kind='json' must be one of columns, few_shot, gsm8k, jsonl, mixture, tfds"),
+    ({"kind": "json"}, "kind='json' must be one of columns, countdown, few_shot, gsm8k, hf, jsonl,"),
     ({**GSM8K, "pth": "x"}, "pth='x' is no option of jsonl, must be one of path,"),
     ({**GSM8K, "fields": {"question": "q"}}, "fields.question='q' must be one of prompt, answer, solution"),
     ({**GSM8K, "prompt_template": "Q:"}, "prompt_template='Q:' must contain {prompt}"),
@@ -145,6 +152,18 @@ def test_gsm8k_through_tfds_follows_the_files(tmp_path):
 def test_unknown_tfds_name(tmp_path):
   with pytest.raises(ValueError, match=r"name='no_such_set'.*grpo_arithmetic, gsm8k_local"):
     make_source({"kind": "tfds", "name": "no_such_set", "data_dir": str(tmp_path)}, "train")
+
+
+@pytest.mark.parametrize("name, words", [("gsm8k", "kind='gsm8k' with manual_dir"), ("math_qa", "kind='jsonl'")])
+def test_a_download_without_network_is_refused_within_seconds(name, words, tmp_path, monkeypatch):
+  def nowhere(*_, **__):
+    raise socket.gaierror("Name or service not known")
+
+  monkeypatch.setattr(socket, "getaddrinfo", nowhere)
+  fields, started = {"prompt": "question"}, time.perf_counter()
+  with pytest.raises(ValueError, match=f"name='{name}' must be downloaded and cannot be") as error:
+    make_source({"kind": "tfds", "name": name, "data_dir": str(tmp_path), "fields": fields}, "train")
+  assert words in str(error.value) and time.perf_counter() - started < 20
 
 
 def test_builders_of_tfds_are_found_and_described_without_network(tmp_path):

@@ -89,12 +89,15 @@ def killed_and_whole(tmp_path, config):
   return [r for r in rows(tmp_path / "whole", "rl") if r["kind"] == "train"], want
 
 
-def test_critic_adaptive_beta_and_dynamic_sampling_survive_a_kill(tmp_path):
+def test_critic_adaptive_beta_dynamic_sampling_and_curriculum_survive_a_kill(tmp_path):
   train, state = killed_and_whole(tmp_path, "tiny_rows.py:critic")
   assert {"['algorithm_state']['beta']", "['critic']['params']['value_head']"} <= set(state)
   assert len({r["update/beta"] for r in train}) == 5 and max(r["data/rollouts"] for r in train) == 2
   position = np.frombuffer(state["['data_state']['position']"], np.int32)[0]
-  assert position == sum(8 * r["data/rollouts"] for r in train)
+  np.testing.assert_allclose(position, sum(8 * r["data/rollouts"] / (1 - r["data/skipped"]) for r in train))
+  rates = np.frombuffer(state["['data_state']['pass_rates']"], np.float32)
+  assert rates.shape == (24,) and ((rates == -1) | ((rates >= 0) & (rates <= 1))).all() and (rates >= 0).sum() > 8
+  assert train[0]["data/skipped"] == 0 < train[-1]["data/skipped"]
 
 
 def test_dynamic_group_size_survives_a_kill(tmp_path):

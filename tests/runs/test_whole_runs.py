@@ -39,6 +39,8 @@ def gsm8k():
   with c.unlocked():
     del c.data.heldout_path
     c.data.path, c.data.heldout_fraction = sample, 0.3
+    parts = {name: {**c.data.to_dict(), "source": name} for name in "ab"}  # two sources: metrics of each
+    c.data = {"kind": "mixture", "sources": parts, "weights": {"a": 1.0, "b": 1.0}}
   c.prompt_buckets, c.completion_buckets = (416,), (8, 16)
   c.train.iterations, c.train.prompts, c.train.micro_prompts, c.sampling.group_size = 2, 2, 1, 2
   c.evaluate.problems, c.evaluate.batch, c.rewards.workers, c.rewards.self_test = 2, 2, 1, 4
@@ -88,6 +90,9 @@ def test_nothing_compiles_after_warm_up(config, tmp_path, compilations):
     assert row["policy/sampler_gap_max"] <= 1e-4
     assert 0 <= row["groups/no_signal"] <= 1 and 0 <= row["length/truncated"] <= 1
   if config is gsm8k:
+    assert all(row["source/a/share"] == 0.5 and row["source/b/reward"] == 0 for row in rows)
+    last = [r for r in read_rows(tmp_path / "rl/metrics.jsonl") if r["kind"] == "eval"][-1]
+    assert last["source/a/greedy"] == last["source/b/greedy"] == 0 == last["heldout/in_training"]
     assert rows[-1]["groups/no_signal"] == 1  # far too small to solve a problem, and the metric says so
 
 

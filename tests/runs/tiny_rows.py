@@ -1,4 +1,4 @@
-"""tiny_run.py with rows that keep state: critic, adaptive beta and dynamic sampling; or (`:groups`) dynamic sizes."""
+"""tiny_run.py with all that keeps state: critic, adaptive beta, resampling, curriculum; `:groups` dynamic sizes."""
 
 import pathlib
 import runpy
@@ -19,4 +19,6 @@ def get_config(kind="critic"):
   c.algorithm.sampler_correction = "token_truncate"
   c.critic_optimizer.learning_rate = 1e-3
   c.train.resample_attempts = 2
+  c.data.train_size = 24  # so few that problems come again, and are passed over by the curriculum
+  c.curriculum.low, c.curriculum.skips = 0.1, 5
   return c

@@ -12,7 +12,7 @@ def state_at(iterations: int, refresh_every: int):
   """A state whose parameter is the number of the iteration it was moved in."""
   state, ending = new_state({"w": jnp.zeros(2)}, 3, reference=True), jax.jit(end_iteration)
   for i in range(1, iterations + 1):
-    state = ending(state.replace(params={"w": jnp.full(2, float(i))}), 10 * i, refresh_every)
+    state = ending(state.replace(params={"w": jnp.full(2, float(i))}), {"position": jnp.int32(10 * i)}, refresh_every)
   return state
 
 
@@ -29,7 +29,7 @@ def test_position_and_counters():
 
 
 def test_a_state_without_a_reference_stays_without():
-  state = end_iteration(new_state({"w": jnp.zeros(2)}, 0, reference=False), 5, 1)
+  state = end_iteration(new_state({"w": jnp.zeros(2)}, 0, reference=False), {"position": jnp.int32(5)}, 1)
   assert state.ref_params is None
 
 

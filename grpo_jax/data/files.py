@@ -1,0 +1,187 @@
+"""Files of rows as sources: JSON lines, Parquet, data sets of the Hugging Face library saved to disk. No network."""
+
+import contextlib
+import json
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from grpo_jax.data.contamination import normalized
+from grpo_jax.data.example import Example
+from grpo_jax.data.hashing import unit_hash
+from grpo_jax.data.rows import Fields
+
+CACHE = "~/.cache/grpo_jax/arrow"  # Parquet is decoded here once, to be read at random
+SCAN = 1000  # rows read at a time when a table is opened
+
+
+class Table(Protocol):
+  """Rows with random access; `where` says in an error which one it was."""
+
+  name: str
+
+  def __len__(self) -> int: ...
+
+  def row(self, i: int) -> Mapping[str, Any]: ...
+
+  def where(self, i: int) -> str: ...
+
+  def rows(self) -> Iterator[Mapping[str, Any]]: ...
+
+
+class JsonLines:
+  """A file of JSON objects, one a line; only byte offsets are kept in memory."""
+
+  def __init__(self, path: str):
+    self._path = pathlib.Path(path).expanduser()
+    if not self._path.is_file():
+      raise ValueError(f"jsonl: path={str(path)!r} must be a file; correct the path.")
+    self.name, kept, end = self._path.stem, [], 0
+    with self._path.open("rb") as file:
+      for number, line in enumerate(file, 1):
+        start, end = end, end + len(line)
+        if line.strip():
+          kept.append((start, number))
+    self._lines = np.asarray(kept, np.int64).reshape(-1, 2)
+
+  def __len__(self) -> int:
+    return len(self._lines)
+
+  def where(self, i: int) -> str:
+    return f"{self._path}:{self._lines[i][1]}"
+
+  def row(self, i: int) -> Mapping[str, Any]:
+    with self._path.open("rb") as file:
+      file.seek(self._lines[i][0])
+      return self._parsed(file.readline(), i)
+
+  def rows(self) -> Iterator[Mapping[str, Any]]:
+    with self._path.open("rb") as file:
+      for i, line in enumerate(line for line in file if line.strip()):
+        yield self._parsed(line, i)
+
+  def _parsed(self, line: bytes, i: int) -> Mapping[str, Any]:
+    try:
+      return dict(json.loads(line))
+    except (ValueError, TypeError) as error:
+      rule = "the line must be one JSON object, is not"
+      raise ValueError(f"{self.where(i)}: {rule} ({error}); correct it.") from None
+
+
+class ArrowTable:
+  """A data set of the Hugging Face library: Arrow files, mapped into memory as they are read."""
+
+  def __init__(self, dataset: Any, name: str):
+    self._dataset, self.name = dataset, name
+
+  def __len__(self) -> int:
+    return len(self._dataset)
+
+  def where(self, i: int) -> str:
+    return f"{self.name}:{i}"
+
+  def row(self, i: int) -> Mapping[str, Any]:
+    return self._dataset[i]
+
+  def rows(self) -> Iterator[Mapping[str, Any]]:
+    for start in range(0, len(self), SCAN):
+      columns = self._dataset[start : start + SCAN]
+      for values in zip(*columns.values(), strict=True):
+        yield dict(zip(columns, values, strict=True))
+
+
+def parquet_table(path: str, cache_dir: str = "") -> ArrowTable:
+  """A Parquet file, a folder of them, or a pattern like `data/train-*.parquet`.
+
+  Raises:
+    ValueError: there is no such file, or it is no Parquet.
+  """
+  place = pathlib.Path(path).expanduser()
+  files = sorted(place.glob("*.parquet") if place.is_dir() else place.parent.glob(place.name))
+  if not files:
+    raise ValueError(f"parquet: path={path!r} must be a Parquet file, a folder of them or a pattern; correct it.")
+  with _library() as datasets:
+    folder = str(pathlib.Path(cache_dir or CACHE).expanduser())
+    try:
+      table = datasets.Dataset.from_parquet([str(file) for file in files], cache_dir=folder)
+    except (datasets.exceptions.DatasetGenerationError, ValueError) as error:
+      reason = f"{error.__cause__ or error}".partition("\n")[0]
+      rule = "must be Parquet files with the same columns"
+      raise ValueError(f"parquet: path={path!r} {rule} ({reason}); check it.") from None
+  return ArrowTable(table, place.stem)
+
+
+def hf_table(path: str, split: str = "") -> ArrowTable:
+  """What `save_to_disk` wrote: a Dataset, or the split of a DatasetDict.
+
+  Raises:
+    ValueError: the folder is no such thing, or lacks the split.
+  """
+  folder = pathlib.Path(path).expanduser()
+  if not any((folder / name).is_file() for name in ("dataset_dict.json", "dataset_info.json")):
+    raise ValueError(
+      f"hf: path={path!r} must be a folder that Dataset.save_to_disk or DatasetDict.save_to_disk wrote; load the data"
+      " set where there is a network, save it and give that folder."
+    )
+  with _library() as datasets:
+    table = datasets.load_from_disk(str(folder))
+  if isinstance(table, datasets.DatasetDict):
+    if split not in table:
+      raise ValueError(f"hf: split={split!r} of {path} must be one of {', '.join(table)}; choose one.")
+    table = table[split]
+  return ArrowTable(table, folder.name)
+
+
+def hf_splits(path: str) -> tuple[str, ...]:
+  """Names of the splits of a DatasetDict on disk; none for a single Dataset."""
+  file = pathlib.Path(path).expanduser() / "dataset_dict.json"
+  return tuple(json.loads(file.read_text())["splits"]) if file.is_file() else ()
+
+
+@contextlib.contextmanager
+def _library():
+  """The library, imported here because that takes a second and a half; without its progress bars."""
+  import datasets
+
+  shown = datasets.utils.logging.is_progress_bar_enabled()
+  datasets.disable_progress_bars()
+  try:
+    yield datasets
+  finally:
+    if shown:
+      datasets.enable_progress_bars()
+
+
+class TableSource:
+  """The rows of a table as examples, every row checked when it is opened.
+
+  With `heldout_fraction`, a hash of the normalized prompt says which split a row is in: the two share no prompt.
+  """
+
+  def __init__(
+    self, table: Table, *, fields: Fields | None = None, take: str = "all", heldout_fraction: float = 0.0,
+    source: str = ""
+  ):
+    if not 0 <= heldout_fraction < 1:
+      raise ValueError(f"data: heldout_fraction={heldout_fraction} must lie in [0, 1); change it.")
+    self._table, self._fields, self._source = table, fields or Fields(), source or table.name
+    kept = []
+    for i, row in enumerate(table.rows()):
+      prompt = normalized(self._fields.example(row, table.where(i)).prompt)
+      if take == "all" or (unit_hash("heldout", prompt) < heldout_fraction) == (take == "heldout"):
+        kept.append(i)
+    self._rows = np.asarray(kept, np.int64)
+    if not kept:
+      raise ValueError(
+        f"data: {table.name} has 0 of its {len(table)} rows in take={take!r}, heldout_fraction={heldout_fraction},"
+        " must have 1; check the file and the fraction."
+      )
+
+  def __len__(self) -> int:
+    return len(self._rows)
+
+  def __getitem__(self, i: int) -> Example:
+    row = int(self._rows[i])
+    return self._fields.example(self._table.row(row), self._table.where(row), self._source)
