@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from grpo_jax.models.config import ModelConfig, from_hf, to_hf
+from grpo_jax.models.config import ModelConfig
+from grpo_jax.models.hf_config import from_hf, to_hf
 
 SIZES = dict(vocab_size=24, num_layers=3, width=16, ffn_width=20, num_heads=4, num_kv_heads=2, head_width=4)
 CONFIGS = {

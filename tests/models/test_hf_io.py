@@ -85,7 +85,7 @@ def test_half_precision_sources_become_float32(dtype, tmp_path):
   (lambda t: t.pop("model.layers.1.mlp.up_proj.weight"), r"lacks 1 .*layers.1.mlp.up_proj.weight \[20, 16\]"),
   (lambda t: t.update({"model.layers.3.mlp.up_proj.weight": np.ones(1)}), "1 tensors unknown.*layers.3.mlp"),
   (lambda t: t.update({"model.norm.weight": np.ones(15)}), r"model.norm.weight has shape \[15\].*\[16\]"),
-  (lambda t: t.update({"model.norm.weight": np.ones(16, np.int8)}), "model.norm.weight has dtype int8"),
+  (lambda t: t.update({"model.norm.weight": np.ones(16, np.int8)}), "model.norm.weight has dtype I8"),
   (lambda t: t.update({"lm_head.weight": np.ones((24, 16))}), "lm_head.weight differs.*tie_word_embeddings"),
 ])
 def test_load_accounts_for_every_tensor(saved, edit, words):

@@ -16,12 +16,11 @@ from grpo_jax.models.load import NAMES, load_any, resolve_model_path
 from grpo_jax.models.whole_vocabulary import full_logits
 
 GOLDENS = Path(__file__).parent / "goldens"
-DIRECTORIES = {
-  "tiny_llama": GOLDENS / "tiny_llama",
-  "tiny_qwen2": GOLDENS / "tiny_qwen2",
-  "tiny_qwen3": GOLDENS / "tiny_qwen3",
-  "stories260k": Path(__file__).parents[1] / "data" / "stories260k",
-}
+TINY = (
+  "tiny_llama", "tiny_llama3", "tiny_linear", "tiny_yarn", "tiny_qwen2", "tiny_qwen2_window", "tiny_qwen3",
+  "tiny_gemma2", "tiny_gemma3")
+DIRECTORIES = {name: GOLDENS / name for name in TINY} | {
+  "stories260k": Path(__file__).parents[1] / "data" / "stories260k"}
 TOLERANCE = 2e-4
 LIVE = {
   "llama": {"tie_embeddings": False},
