@@ -46,20 +46,22 @@ def visible(query_positions_BGT, positions_BGS, valid_BGS, window: int = 0):
   return mask[:, None, :, None]
 
 
-def sights(cfg: ModelConfig, positions_BGT, valid_BGT, context, dtype):
-  """(rotary tables, own mask, masks of the context) of each kind of layer; stacked for a scan over several kinds."""
+def sights(cfg: ModelConfig, positions_BGT, valid_BGT, context, dtype, stacked: bool):
+  """(rotary tables, own mask, masks of the context) of each kind of layer; `stacked` for a scan over several kinds."""
   length = positions_BGT.shape[-1] + sum(kv.positions.shape[-1] for kv in context)
   kinds = []
   for window in cfg.windows:
     tables = rope_tables(positions_BGT, length, cfg.head_width, *cfg.rope_of(window), dtype)
     own = visible(positions_BGT, positions_BGT, valid_BGT, window)
     kinds.append((tables, own, [visible(positions_BGT, kv.positions, kv.valid, window) for kv in context]))
-  return jax.tree.map(lambda *a: jnp.stack(a), *kinds) if cfg.scan_layers and len(kinds) > 1 else kinds
+  return jax.tree.map(lambda *a: jnp.stack(a), *kinds) if stacked and len(kinds) > 1 else kinds
 
 
 def sight_of(sights, kind):
-  """The sight of one layer; `kind` is its index, traced in a scan, None where all layers are alike."""
-  return sights[kind or 0] if isinstance(sights, list) else jax.tree.map(lambda a: a[kind], sights)
+  """The sight of one layer. `kind`: itself where layers are unrolled, its index in a scan, None where all are alike."""
+  if isinstance(kind, tuple):
+    return kind
+  return sights[0] if kind is None else jax.tree.map(lambda a: a[kind], sights)
 
 
 def attend(q_BKGRTE, segments, scale: float, cap: float = 0.0):

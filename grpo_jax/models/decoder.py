@@ -58,13 +58,13 @@ def decoder(params, cfg: ModelConfig, tokens_BGT, positions_BGT, valid_BGT, cont
   """
   B, G, T = tokens_BGT.shape
   x_ND = jnp.where(valid_BGT.reshape(-1, 1), embedded(params, cfg, tokens_BGT.reshape(-1)), 0)
-  seen = sights(cfg, positions_BGT, valid_BGT, context, wide(x_ND).dtype)
+  layers = unstacked(cfg, params)["layers"]
+  seen = sights(cfg, positions_BGT, valid_BGT, context, wide(x_ND).dtype, stacked=not isinstance(layers, list))
   body = partial(_layer, cfg=cfg, shape=(B, G, T), sights=seen)
   body = jax.checkpoint(body) if cfg.remat else body
-  layers = unstacked(cfg, params)["layers"]
   pairs = [(kv.keys, kv.values) for kv in context]
   if isinstance(layers, list):
-    per_layer = [(p, [(k[i], v[i]) for k, v in pairs], cfg.kind_of(i)) for i, p in enumerate(layers)]
+    per_layer = [(p, [(k[i], v[i]) for k, v in pairs], seen[cfg.kind_of(i)]) for i, p in enumerate(layers)]
     x_ND, kvs = over_layers(body, x_ND, per_layer)
     keys, values = [k for k, _ in kvs], [v for _, v in kvs]
   else:

@@ -212,7 +212,8 @@ def save_hf(
   leaves = _host_leaves(cfg, params)
   if bos_id is None:
     bos_id = getattr(tokenizer, "bos_token_id", None)
-  eos = list(eos_ids) or [i for i in [getattr(tokenizer, "eos_token_id", None)] if i is not None]
+  own = [getattr(tokenizer, name, None) for name in ("eos_token_id", "eot_token_id")]  # end of text, end of turn
+  eos = list(eos_ids) or [i for i in own if i is not None]
   ids = {"bos_token_id": bos_id, "eos_token_id": eos[0] if len(eos) == 1 else eos or None}
   with _appearing(path) as temporary:
     _write_json(temporary / "config.json", to_hf(cfg, leaves[("embed",)].dtype.name) | ids)

@@ -1,6 +1,7 @@
 """What every run needs: mesh, model, tokenizer, data; and the order in which parameters are found."""
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -13,7 +14,7 @@ from grpo_jax.distributed.mesh import make_mesh, state_shardings
 from grpo_jax.evaluation.problems import Heldout
 from grpo_jax.models.config import ModelConfig, param_shapes
 from grpo_jax.models.init import init_params
-from grpo_jax.models.load import load_any, resolve_model_path
+from grpo_jax.models.load import open_any, resolve_model_path
 from grpo_jax.models.value_head import with_value_head
 from grpo_jax.runs.validate import validate, validate_devices
 from grpo_jax.text.tokenizer import Tokenizer, character_tokenizer, load_tokenizer, wrap_tokenizer
@@ -24,7 +25,7 @@ UNROLL_LAYERS = 8  # on CPU, models up to this deep run faster with their layer 
 
 @dataclass(frozen=True)
 class Setup:
-  """The fixed parts of a run. `weights` are host arrays of a pretrained model, None from scratch."""
+  """The fixed parts of a run. `weights(shardings=…)` reads those of a pretrained model; None from scratch."""
 
   config: ConfigDict
   mesh: Mesh
@@ -32,15 +33,15 @@ class Setup:
   tokenizer: Tokenizer
   train: Stream
   heldout: Heldout | None
-  weights: dict | None
+  weights: Callable | None
 
 
 def make_setup(config: ConfigDict) -> Setup:
-  """Checks the config, then builds data, tokenizer and mesh and reads the weights; compiles nothing."""
+  """Checks the config, then builds data, tokenizer and mesh and opens the model; compiles nothing."""
   validate(config)
   mesh = make_mesh(**config.mesh.to_dict())
   validate_devices(config, mesh.shape["data"] * mesh.shape["fsdp"])
-  loaded, weights, own = load_any(config.model.path) if config.model.path else (None, None, None)
+  loaded, weights, own = open_any(config.model.path) if config.model.path else (None, None, None)
   tokenizer = _tokenizer(config, own)
   cfg = _model_config(config, loaded, tokenizer)
   state_shardings(mesh, _abstract_params(cfg))  # names an indivisible parameter now
@@ -101,7 +102,8 @@ def fresh_state(setup: Setup, *, reference: bool, params=None, algorithm_state: 
     params = with_value_head(params) if value_head else params
     return new_state(params, seed, reference=reference, algorithm_state=algorithm_state, critic=own)
 
-  params = setup.weights if params is None else params
+  if params is None and setup.weights is not None:  # each process reads only what its devices hold
+    params = setup.weights(shardings=state_shardings(mesh, _abstract_params(setup.cfg)))
   if params is None:
     function, args = (lambda seed: make(init_params(setup.cfg, seed), seed)), (seed,)
   else:

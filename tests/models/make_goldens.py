@@ -8,7 +8,7 @@
 For stories260K and for tiny seeded models of every family, with rope scalings in force and windows shorter than the
 sequence, NAME.npz holds `tokens_NT` (2 × 24) and `logits_NTV`; the tiny models' weights are beside it, in a directory
 as transformers writes it. smollm2_135m.npz and gemma3_270m.npz hold for each prompt i `tokens_i` and, at its last 4
-positions, `logits_i` of the token ids `ids` (about a thousand) and `logsumexp_i` over all of them. Everything is float32.
+positions, `logits_i` of the token ids `ids` (about a thousand) and `logsumexp_i` over all of them, all float32.
 """
 
 import argparse
