@@ -23,7 +23,7 @@ class RopeScaling:
   """
 
   kind: str  # linear | llama3 | yarn
-  factor: float  # of the longest wavelengths
+  factor: float | None = None  # of the longest wavelengths; every kind needs it
   low_freq_factor: float | None = None  # llama3: wavelengths above original / low are scaled in full
   high_freq_factor: float | None = None  # llama3: and those below original / high not at all
   original_max_position_embeddings: int | None = None  # tokens of context before the change
