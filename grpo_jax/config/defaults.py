@@ -92,7 +92,7 @@ def default_config() -> ConfigDict:
 
 def _model() -> ConfigDict:
   return ConfigDict({
-    "path": "",  # Hugging Face directory, .gguf file or "smollm2-135m"; empty is from scratch with these sizes:
+    "path": "",  # Hugging Face directory, .gguf file, "smollm2-135m", "gemma3-270m"; empty: from scratch, these sizes:
     "num_layers": 4,  # L
     "width": 256,  # D
     "ffn_width": 1024,  # F

@@ -1,11 +1,12 @@
-"""Attention of G branches over shared and own segments of keys and values, and rotary positions."""
+"""Attention of G branches over shared and own segments of keys and values; what each kind of layer may see."""
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 
-from grpo_jax.types import wide
+from grpo_jax.models.config import ModelConfig
+from grpo_jax.models.layers import soft_capped
+from grpo_jax.models.rope import rope_tables
 
 MASKED = -1e30  # finite, so that a row with nothing to see stays finite
 
@@ -34,20 +35,44 @@ class KV:
     return self.replace(keys=keys, values=values)
 
 
-def visible(query_positions_BGT, positions_BGS, valid_BGS):
-  """Causal mask from positions, `[B, 1, G, 1, T, S]`: true where the key is valid and not later than the query."""
+def visible(query_positions_BGT, positions_BGS, valid_BGS, window: int = 0):
+  """Causal mask from positions, `[B, 1, G, 1, T, S]`: true where the key is valid and not later than the query.
+
+  With a window, also fewer than `window` positions earlier.
+  """
   mask = valid_BGS[:, :, None, :] & (positions_BGS[:, :, None, :] <= query_positions_BGT[..., None])
+  if window:
+    mask = mask & (query_positions_BGT[..., None] - positions_BGS[:, :, None, :] < window)
   return mask[:, None, :, None]
 
 
-def attend(q_BKGRTE, segments):
+def sights(cfg: ModelConfig, positions_BGT, valid_BGT, context, dtype, stacked: bool):
+  """(rotary tables, own mask, masks of the context) of each kind of layer; `stacked` for a scan over several kinds."""
+  length = positions_BGT.shape[-1] + sum(kv.positions.shape[-1] for kv in context)
+  kinds = []
+  for window in cfg.windows:
+    tables = rope_tables(positions_BGT, length, cfg.head_width, *cfg.rope_of(window), dtype)
+    own = visible(positions_BGT, positions_BGT, valid_BGT, window)
+    kinds.append((tables, own, [visible(positions_BGT, kv.positions, kv.valid, window) for kv in context]))
+  return jax.tree.map(lambda *a: jnp.stack(a), *kinds) if stacked and len(kinds) > 1 else kinds
+
+
+def sight_of(sights, kind):
+  """The sight of one layer. `kind`: itself where layers are unrolled, its index in a scan, None where all are alike."""
+  if isinstance(kind, tuple):
+    return kind
+  return sights[0] if kind is None else jax.tree.map(lambda a: a[kind], sights)
+
+
+def attend(q_BKGRTE, segments, scale: float, cap: float = 0.0):
   """Softmax attention over the union of segments, none of them copied or broadcast over G.
 
-  out = sum_s e_s V_s / sum_s sum(e_s), e_s = exp(q K_s^T / sqrt(E) - max over all segments).
+  out = sum_s e_s V_s / sum_s sum(e_s), e_s = exp(scores_s - max over all segments), scores_s = scale · q K_s^T.
 
   Args:
     q_BKGRTE: queries; H = K·R query heads grouped by their key/value head.
     segments: list of (keys, values, mask), keys `[B, K, G or 1, S, E]`, mask `[B, 1, G, 1, T, S]`.
+    scale: usually 1 / sqrt(E); `cap`: soft cap c of the scores, c·tanh(scores / c); 0 is none.
   Returns:
     `[B, K, G, R, T, E]` in the dtype of the queries; softmax in float32 or wider.
   """
@@ -59,7 +84,7 @@ def attend(q_BKGRTE, segments):
       s = jnp.einsum("bkgrte,bkse->bkgrts", q_BKGRTE, keys[:, :, 0], preferred_element_type=wider)
     else:
       s = jnp.einsum("bkgrte,bkgse->bkgrts", q_BKGRTE, keys, preferred_element_type=wider)
-    scores.append(jnp.where(mask, s * q_BKGRTE.shape[-1] ** -0.5, MASKED))
+    scores.append(jnp.where(mask, soft_capped(s * scale, cap), MASKED))
   top = jax.lax.stop_gradient(jnp.max(jnp.stack([jnp.max(s, -1) for s in scores]), 0))[..., None]
   out, total = 0.0, 0.0
   for s, (_, values, _) in zip(scores, segments, strict=True):
@@ -73,20 +98,3 @@ def attend(q_BKGRTE, segments):
     else:
       out = out + jnp.einsum("bkgrts,bkgse->bkgrte", e, values, preferred_element_type=wider)
   return (out / total).astype(q_BKGRTE.dtype)
-
-
-def rope_tables(positions_BGT, length: int, head_width: int, theta: float, dtype):
-  """cos and sin of the rotary angles, `[B, 1, G, 1, T, E/2]` (Su et al. 2021, half-split layout).
-
-  Looked up in a constant table of `length` positions, else XLA computes them again in every layer.
-  """
-  frequency = theta ** (-np.arange(0, head_width, 2, dtype=dtype) / head_width)
-  angle = np.arange(length, dtype=dtype)[:, None] * frequency[None].astype(dtype)
-  return tuple(jnp.asarray(f(angle))[positions_BGT][:, None, :, None] for f in (np.cos, np.sin))
-
-
-def rotate(x, tables):
-  """Applies rotary positions to `[B, K, G, R, T, E]`."""
-  cos, sin = tables
-  a, b = jnp.split(wide(x), 2, -1)
-  return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], -1).astype(x.dtype)

@@ -1,10 +1,11 @@
-"""What a decoder is: sizes and switches, its parameter tree, and the same facts as a Hugging Face config."""
+"""What a decoder is: sizes and switches, and its parameter tree."""
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
-ARCHITECTURES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
+from grpo_jax.models.rope import RopeScaling
+
+ACTIVATIONS = ("silu", "gelu_tanh")
 COMPUTE_DTYPES = ("float32", "bfloat16", "float64")
 SIZES = (
   "vocab_size", "num_layers", "width", "ffn_width",
@@ -14,7 +15,7 @@ SIZES = (
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-  """Sizes and switches of a pre-norm decoder with rotary positions and a gated SiLU MLP.
+  """Sizes and switches of a pre-norm decoder with rotary positions and a gated MLP.
 
   Hashable, so that jit takes it as a static argument. Raises ValueError for values that cannot work.
   """
@@ -27,10 +28,21 @@ class ModelConfig:
   num_kv_heads: int  # K, a divisor of H
   head_width: int  # E, even
   rope_theta: float = 10000.0  # base of the rotary wavelengths; half-split layout
+  rope_scaling: RopeScaling | None = None  # how they were changed for longer contexts
   norm_epsilon: float = 1e-5  # added to the mean square in every RMS norm
   tie_embeddings: bool = True  # the output matrix is the transposed embedding
   attention_bias: bool = False  # biases on q, k and v, never on o (Qwen2)
-  qk_norm: bool = False  # RMS norm of each query and key head before the rotation (Qwen3)
+  qk_norm: bool = False  # RMS norm of each query and key head before the rotation (Qwen3, Gemma 3)
+  activation: str = "silu"  # of the gated MLP: silu | gelu_tanh (Gemma)
+  sandwich_norms: bool = False  # RMS norms after attention and MLP too, before they are added (Gemma 2, 3)
+  norm_offset: bool = False  # norm weights are stored as differences from 1 (Gemma)
+  scale_embeddings: bool = False  # embeddings are multiplied by sqrt(width) on the way in (Gemma)
+  query_scalar: float | None = None  # attention scores are divided by its square root; None is head_width
+  attention_cap: float = 0.0  # soft cap of attention scores, c·tanh(s / c); 0 is off (Gemma 2)
+  logit_cap: float = 0.0  # soft cap of the output logits; 0 is off (Gemma 2)
+  layer_windows: tuple[int, ...] = ()  # tokens each layer looks back over, its own included; 0 is all; () is all 0
+  window_rope_theta: float | None = None  # rotary base of windowed layers; None: as the others, scaling too (Gemma 3)
+  window_rope_scaling: RopeScaling | None = None  # beside window_rope_theta
   max_positions: int = 2048  # longest sequence the weights were trained for, in tokens
   # Choices of the run, in no checkpoint:
   compute_dtype: str = "float32"  # activations: float32 | bfloat16; parameters stay float32
@@ -55,9 +67,49 @@ class ModelConfig:
     if self.attention_bias and self.qk_norm:
       raise ValueError(
         "ModelConfig.attention_bias and qk_norm are both True; no known model family has both, turn one off.")
+    if self.activation not in ACTIVATIONS:
+      raise ValueError(f"ModelConfig.activation = {self.activation!r}; choose {' or '.join(ACTIVATIONS)}.")
+    self._check_attention()
     if self.compute_dtype not in COMPUTE_DTYPES:
       raise ValueError(
         f"ModelConfig.compute_dtype = {self.compute_dtype!r}; choose {' or '.join(COMPUTE_DTYPES)}.")
+
+  def _check_attention(self):
+    for name in ("query_scalar", "window_rope_theta"):
+      value = getattr(self, name)
+      if value is not None and not value > 0:
+        raise ValueError(f"ModelConfig.{name} = {value!r}; give a positive number or None.")
+    for name in ("attention_cap", "logit_cap"):
+      if not getattr(self, name) >= 0:
+        raise ValueError(f"ModelConfig.{name} = {getattr(self, name)!r}; give a positive number, or 0 for none.")
+    if len(self.layer_windows) not in (0, self.num_layers):
+      raise ValueError(
+        f"ModelConfig.layer_windows has {len(self.layer_windows)} entries for num_layers = {self.num_layers}; "
+        "give one for each layer, or none.")
+    if any(not isinstance(w, int) or w < 0 for w in self.layer_windows):
+      raise ValueError(f"ModelConfig.layer_windows = {self.layer_windows}; give numbers of tokens, 0 for all.")
+    if self.window_rope_scaling is not None and self.window_rope_theta is None:
+      raise ValueError("ModelConfig.window_rope_scaling needs window_rope_theta; give both, or neither.")
+
+  @property
+  def windows(self) -> tuple[int, ...]:
+    """The kinds of layers: the distinct windows, increasing."""
+    return tuple(sorted(set(self.layer_windows))) or (0,)
+
+  def kind_of(self, layer: int) -> int:
+    """Index into `windows` of a layer."""
+    return self.windows.index(self.layer_windows[layer]) if self.layer_windows else 0
+
+  def rope_of(self, window: int) -> tuple[float, RopeScaling | None]:
+    """(theta, scaling) of the layers with this window."""
+    if window and self.window_rope_theta is not None:
+      return self.window_rope_theta, self.window_rope_scaling
+    return self.rope_theta, self.rope_scaling
+
+  @property
+  def attention_scale(self) -> float:
+    """What the products of queries and keys are multiplied by."""
+    return (self.query_scalar or self.head_width) ** -0.5
 
 
 def param_shapes(cfg: ModelConfig) -> dict[str, Any]:
@@ -77,110 +129,9 @@ def param_shapes(cfg: ModelConfig) -> dict[str, Any]:
     layers |= {"q_bias": (L, queries), "k_bias": (L, keys), "v_bias": (L, keys)}
   if cfg.qk_norm:
     layers |= {"q_norm": (L, cfg.head_width), "k_norm": (L, cfg.head_width)}
+  if cfg.sandwich_norms:
+    layers |= {"attention_out_norm": (L, D), "mlp_out_norm": (L, D)}
   shapes = {"embed": (cfg.vocab_size, D), "layers": layers, "final_norm": (D,)}
   if not cfg.tie_embeddings:
     shapes["lm_head"] = (D, cfg.vocab_size)
   return shapes
-
-
-def _rope(data: Mapping[str, Any]) -> dict[str, Any]:
-  """Rotary settings: `rope_parameters` of transformers 5, or `rope_theta` beside `rope_scaling` of 4."""
-  scaling = data.get("rope_parameters") or data.get("rope_scaling") or {}
-  kind = scaling.get("rope_type") or scaling.get("type") or "default"
-  theta = scaling.get("rope_theta") or data.get("rope_theta") or 10000.0
-  partial = scaling.get("partial_rotary_factor") or data.get("partial_rotary_factor") or 1.0
-  return {"rope_type": kind, "rope_theta": float(theta), "partial_rotary_factor": partial}
-
-
-def _refuse_unmodelled(data: Mapping[str, Any], rope: Mapping[str, Any]) -> None:
-  """Raises ValueError for features of these families that this code does not compute."""
-  model_type = data["model_type"]
-  if rope["rope_type"] != "default":
-    raise ValueError(
-      f"config.json: rope type {rope['rope_type']!r} is not supported yet; only 'default' (no scaling).")
-  if rope["partial_rotary_factor"] != 1.0:
-    raise ValueError(
-      f"config.json: partial_rotary_factor = {rope['partial_rotary_factor']} is not supported yet; only 1.0.")
-  if data.get("hidden_act", "silu") != "silu":
-    raise ValueError(f"config.json: hidden_act = {data['hidden_act']!r} is not supported; only 'silu'.")
-  if data.get("mlp_bias"):
-    raise ValueError("config.json: mlp_bias = true is not supported yet; only MLPs without biases.")
-  if data.get("attention_bias") and model_type != "qwen2":
-    raise ValueError(
-      f"config.json: attention_bias = true with model_type {model_type!r} biases the output projection too, "
-      "which is not supported; only the biases of qwen2 (q, k, v) are.")
-  if data.get("quantization_config"):
-    raise ValueError("config.json: quantization_config is not supported; use the unquantized checkpoint.")
-  layer_types = data.get("layer_types")
-  if layer_types is None and data.get("use_sliding_window") and data.get("sliding_window") is not None:
-    full = data.get("max_window_layers", 28)  # the transformers default
-    layer_types = ["full_attention"] * full + ["sliding_attention"] * (data["num_hidden_layers"] - full)
-  windowed = sorted(set(layer_types or ()) - {"full_attention"})
-  if windowed and model_type != "llama":  # llama has no layer types: the key is dead there
-    raise ValueError(
-      f"config.json: layers of type {', '.join(windowed)} are not supported yet; only full_attention.")
-
-
-def from_hf(data: Mapping[str, Any]) -> ModelConfig:
-  """A ModelConfig from the contents of a Hugging Face `config.json` (transformers 4 or 5 format).
-
-  Absent optional keys take the defaults of the transformers classes: that is what absence means there.
-
-  Raises:
-    ValueError: unknown `model_type`, a missing size, or a feature this code does not compute.
-  """
-  model_type = data.get("model_type")
-  if model_type not in ARCHITECTURES:
-    raise ValueError(
-      f"config.json: model_type {model_type!r} is not supported; known are {', '.join(ARCHITECTURES)}.")
-  required = ("vocab_size", "num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads")
-  missing = [key for key in required if data.get(key) is None]
-  if missing:
-    raise ValueError(f"config.json: {', '.join(missing)} missing; add what the checkpoint was trained with.")
-  rope = _rope(data)
-  _refuse_unmodelled(data, rope)
-  width, heads = data["hidden_size"], data["num_attention_heads"]
-  return ModelConfig(
-    vocab_size=data["vocab_size"],
-    num_layers=data["num_hidden_layers"],
-    width=width,
-    ffn_width=data["intermediate_size"],
-    num_heads=heads,
-    num_kv_heads=data.get("num_key_value_heads") or heads,
-    head_width=data.get("head_dim") or (128 if model_type == "qwen3" else width // heads),
-    rope_theta=rope["rope_theta"],
-    norm_epsilon=float(data.get("rms_norm_eps", 1e-6)),
-    tie_embeddings=bool(data.get("tie_word_embeddings", False)),
-    attention_bias=model_type == "qwen2",
-    qk_norm=model_type == "qwen3",
-    max_positions=data.get("max_position_embeddings") or (2048 if model_type == "llama" else 32768),
-  )
-
-
-def to_hf(cfg: ModelConfig, dtype: str = "float32") -> dict[str, Any]:
-  """The `config.json` that transformers 4 and 5 load this model with; `dtype` is the stored weights'."""
-  model_type = "qwen3" if cfg.qk_norm else "qwen2" if cfg.attention_bias else "llama"
-  data = {
-    "architectures": [ARCHITECTURES[model_type]],
-    "model_type": model_type,
-    "vocab_size": cfg.vocab_size,
-    "num_hidden_layers": cfg.num_layers,
-    "hidden_size": cfg.width,
-    "intermediate_size": cfg.ffn_width,
-    "num_attention_heads": cfg.num_heads,
-    "num_key_value_heads": cfg.num_kv_heads,
-    "head_dim": cfg.head_width,
-    "hidden_act": "silu",
-    "max_position_embeddings": cfg.max_positions,
-    "rms_norm_eps": cfg.norm_epsilon,
-    "rope_theta": cfg.rope_theta,  # read by transformers 4
-    "rope_parameters": {"rope_type": "default", "rope_theta": cfg.rope_theta},  # read by transformers 5
-    "tie_word_embeddings": cfg.tie_embeddings,
-    "bos_token_id": None,  # an absent key would mean 1 (bos) and 2 (eos) for llama
-    "eos_token_id": None,
-    "torch_dtype": dtype,
-    "dtype": dtype,
-  }
-  if model_type != "qwen2":  # qwen2 means biases without saying so
-    data["attention_bias"] = False
-  return data | ({"mlp_bias": False} if model_type == "llama" else {"use_sliding_window": False})

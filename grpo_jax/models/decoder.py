@@ -9,15 +9,17 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from grpo_jax.models.attention import KV, attend, rope_tables, rotate, visible
+from grpo_jax.models.attention import KV, attend, sight_of, sights
 from grpo_jax.models.config import ModelConfig
-from grpo_jax.models.layers import gated, over_layers, product, rms_norm, unstacked
+from grpo_jax.models.layers import Head, embedded, gated, over_layers, product, rms_norm, unstacked
+from grpo_jax.models.rope import rotate
 from grpo_jax.types import Prompts, wide
 
 
-def _layer(x_ND, layer, *, cfg: ModelConfig, shape, tables, own_mask, context_masks):
+def _layer(x_ND, layer, *, cfg: ModelConfig, shape, sights):
   """One block. Tokens stay flat `[N, D]` outside attention: one contracting axis makes fast weight gradients."""
-  p, context = layer
+  p, context, kind = layer
+  tables, own_mask, context_masks = sight_of(sights, kind)
   B, G, T = shape
   K, R, E = cfg.num_kv_heads, cfg.num_heads // cfg.num_kv_heads, cfg.head_width
   dtype = x_ND.dtype
@@ -26,20 +28,23 @@ def _layer(x_ND, layer, *, cfg: ModelConfig, shape, tables, own_mask, context_ma
     y = product(h, p[name])
     return y + p[f"{name}_bias"].astype(dtype)[None] if f"{name}_bias" in p else y
 
-  def heads(y_N, name, repeats):  # -> [B, K, G, R, T, E]: one batch axis order serves prefix and own keys
-    y = y_N.reshape(B, G, T, K, repeats, E)
-    y = rms_norm(y, p[f"{name}_norm"], cfg.norm_epsilon) if f"{name}_norm" in p else y
-    return y.transpose(0, 3, 1, 4, 2, 5)
+  def norm(h, name):
+    return rms_norm(h, p[name], cfg.norm_epsilon, cfg.norm_offset) if name in p else h
 
-  h = rms_norm(x_ND, p["attention_norm"], cfg.norm_epsilon)
+  def heads(y_N, name, repeats):  # -> [B, K, G, R, T, E]: one batch axis order serves prefix and own keys
+    return norm(y_N.reshape(B, G, T, K, repeats, E), f"{name}_norm").transpose(0, 3, 1, 4, 2, 5)
+
+  h = norm(x_ND, "attention_norm")
   q = rotate(heads(dense(h, "q"), "q", R), tables)
   k = rotate(heads(dense(h, "k"), "k", 1), tables)[:, :, :, 0]
   v = dense(h, "v").reshape(B, G, T, K, E).transpose(0, 3, 1, 2, 4)
   segments = [(keys, values, mask) for (keys, values), mask in zip(context, context_masks, strict=True)]
-  out = attend(q, [*segments, (k, v, own_mask)])
-  x_ND = x_ND + dense(out.transpose(0, 2, 4, 1, 3, 5).reshape(B * G * T, -1), "o")
-  h = rms_norm(x_ND, p["mlp_norm"], cfg.norm_epsilon)
-  return x_ND + dense(gated(dense(h, "gate"), dense(h, "up")), "down"), (k, v)
+  out = attend(q, [*segments, (k, v, own_mask)], cfg.attention_scale, cfg.attention_cap)
+  out = dense(out.transpose(0, 2, 4, 1, 3, 5).reshape(B * G * T, -1), "o")
+  x_ND = x_ND + norm(out, "attention_out_norm")
+  h = norm(x_ND, "mlp_norm")
+  out = dense(gated(dense(h, "gate"), dense(h, "up"), cfg.activation), "down")
+  return x_ND + norm(out, "mlp_out_norm"), (k, v)
 
 
 def decoder(params, cfg: ModelConfig, tokens_BGT, positions_BGT, valid_BGT, context: tuple[KV, ...] = ()):
@@ -52,25 +57,20 @@ def decoder(params, cfg: ModelConfig, tokens_BGT, positions_BGT, valid_BGT, cont
     context: segments every token may also attend to (a prefix with G = 1, a cache with G branches).
   """
   B, G, T = tokens_BGT.shape
-  embedded = params["embed"][tokens_BGT.reshape(-1)].astype(cfg.compute_dtype)
-  x_ND = jnp.where(valid_BGT.reshape(-1, 1), embedded, 0)
-  length = T + sum(kv.positions.shape[-1] for kv in context)
-  body = partial(
-    _layer, cfg=cfg, shape=(B, G, T),
-    tables=rope_tables(positions_BGT, length, cfg.head_width, cfg.rope_theta, wide(x_ND).dtype),
-    own_mask=visible(positions_BGT, positions_BGT, valid_BGT),
-    context_masks=[visible(positions_BGT, kv.positions, kv.valid) for kv in context],
-  )
-  body = jax.checkpoint(body) if cfg.remat else body
+  x_ND = jnp.where(valid_BGT.reshape(-1, 1), embedded(params, cfg, tokens_BGT.reshape(-1)), 0)
   layers = unstacked(cfg, params)["layers"]
+  seen = sights(cfg, positions_BGT, valid_BGT, context, wide(x_ND).dtype, stacked=not isinstance(layers, list))
+  body = partial(_layer, cfg=cfg, shape=(B, G, T), sights=seen)
+  body = jax.checkpoint(body) if cfg.remat else body
   pairs = [(kv.keys, kv.values) for kv in context]
   if isinstance(layers, list):
-    per_layer = [(p, [(k[i], v[i]) for k, v in pairs]) for i, p in enumerate(layers)]
+    per_layer = [(p, [(k[i], v[i]) for k, v in pairs], seen[cfg.kind_of(i)]) for i, p in enumerate(layers)]
     x_ND, kvs = over_layers(body, x_ND, per_layer)
     keys, values = [k for k, _ in kvs], [v for _, v in kvs]
   else:
-    x_ND, (keys, values) = over_layers(body, x_ND, (layers, pairs))
-  hidden = rms_norm(x_ND, params["final_norm"], cfg.norm_epsilon).reshape(B, G, T, -1)
+    kinds = jnp.asarray([cfg.kind_of(i) for i in range(cfg.num_layers)]) if len(cfg.windows) > 1 else None
+    x_ND, (keys, values) = over_layers(body, x_ND, (layers, pairs, kinds))
+  hidden = rms_norm(x_ND, params["final_norm"], cfg.norm_epsilon, cfg.norm_offset).reshape(B, G, T, -1)
   return hidden, KV(keys, values, positions_BGT, valid_BGT)
 
 
@@ -97,6 +97,6 @@ def branches(params, cfg: ModelConfig, prompts: Prompts, tokens_BGT, mask_BGT):
   return decoder(params, cfg, inputs, positions, valid, (prefill(params, cfg, prompts),))[0]
 
 
-def head(params):
-  """Output matrix `[D, V]`; the transposed embedding where they are tied."""
-  return params["lm_head"] if "lm_head" in params else params["embed"].T
+def head(params, cfg: ModelConfig) -> Head:
+  """The output head; its matrix `[D, V]` is the transposed embedding where they are tied."""
+  return Head(params["lm_head"] if "lm_head" in params else params["embed"].T, cfg.logit_cap)

@@ -9,49 +9,52 @@ from typing import Any
 
 import gguf
 import numpy as np
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
 
 from grpo_jax.models.config import ModelConfig
-from grpo_jax.models.hf_io import assemble
-from grpo_jax.models.hf_names import GGUF, GGUF_FAMILIES
+from grpo_jax.models.gguf_tokenizer import gguf_tokenizer, known_value
+from grpo_jax.models.hf_names import FAMILIES, GGUF, GGUF_FAMILIES
+from grpo_jax.models.rope import RopeScaling, rope_frequencies
+from grpo_jax.models.tensors import Tensor, assemble
 
-QWEN2_WORDS = (
-  r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-  r"|\s*[\r\n]+|\s+(?!\S)|\s+")
-# Features not computed here: key → the only value accepted.
-UNMODELLED = {"rope.scaling.type": "none", "attention.sliding_window": 0, "expert_count": 0}
-SPECIAL_TOKENS = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
+LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+ROPE_DIVISORS = "rope_freqs.weight"  # a tensor, where frequencies were scaled as in Llama 3.1
 
 
-def _smollm():
-  """Every digit alone, then GPT-2 words of bytes."""
-  words = [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-  return None, pre_tokenizers.Sequence(words)
+def _scaling(get, divisors: np.ndarray | None, theta: float, head_width: int) -> RopeScaling | None:
+  """The rope scaling of the metadata, or the one whose divisors of the frequencies are stored."""
+  kind = get("rope.scaling.type", "none")
+  if kind not in ("none", "linear"):
+    raise ValueError(f"GGUF rope.scaling.type = {kind!r} is not supported yet; only 'none' and 'linear'.")
+  if divisors is None:
+    return RopeScaling("linear", get("rope.scaling.factor")) if kind == "linear" else None
+  scaling = RopeScaling("llama3", float(np.max(divisors)), **LLAMA3)
+  plain, scaled = (rope_frequencies(theta, s, head_width, np.float64)[0] for s in (None, scaling))
+  if kind != "none" or divisors.shape != plain.shape or not np.allclose(plain / scaled, divisors, rtol=1e-3):
+    raise ValueError(f"GGUF tensor {ROPE_DIVISORS} is not the frequency scaling of Llama 3.1; no other is supported.")
+  return scaling
 
 
-def _qwen2():
-  """Qwen2 words (every digit alone) over NFC text, then bytes."""
-  words = [
-    pre_tokenizers.Split(Regex(QWEN2_WORDS), "isolated"),
-    pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-  ]
-  return normalizers.NFC(), pre_tokenizers.Sequence(words)
+def _windows(get, family: Mapping[str, Any], layers: int) -> tuple[int, ...]:
+  """`ModelConfig.layer_windows`: all but every n-th layer, where the family has windows."""
+  window, every = get("attention.sliding_window", 0), family["windows"]
+  if not window:
+    return ()
+  every = get("attention.sliding_window_pattern", every)
+  if not family["windows"] or not isinstance(every, int):
+    raise ValueError(f"GGUF attention.sliding_window = {window} with pattern {every!r} is not supported here.")
+  return tuple(window if (i + 1) % every else 0 for i in range(layers))
 
 
-PRE_TOKENIZERS = {"smollm": _smollm, "qwen2": _qwen2}
+def gguf_config(
+  metadata: Mapping[str, Any], vocab_size: int, tie_embeddings: bool, divisors: np.ndarray | None = None
+) -> ModelConfig:
+  """The ModelConfig that GGUF metadata describes; ValueError for what this code does not compute.
 
-
-def _known(value: str, known: Mapping[str, Any], key: str):
-  if value not in known:
-    raise ValueError(f"GGUF {key} {value!r} is not supported; known are {', '.join(known)}.")
-  return known[value]
-
-
-def gguf_config(metadata: Mapping[str, Any], vocab_size: int, tie_embeddings: bool) -> ModelConfig:
-  """The ModelConfig that GGUF metadata describes; ValueError for what this code does not compute."""
+  `divisors`: the tensor of rotary frequency divisors, where the file has one.
+  """
   arch = metadata["general.architecture"]
-  family = _known(arch, GGUF_FAMILIES, "general.architecture")
+  family = known_value(arch, GGUF_FAMILIES, "general.architecture")
+  hf = FAMILIES[family["model_type"]]
 
   def get(key, default=None):
     value = metadata.get(f"{arch}.{key}", default)
@@ -59,28 +62,30 @@ def gguf_config(metadata: Mapping[str, Any], vocab_size: int, tie_embeddings: bo
       raise ValueError(f"GGUF metadata lacks {arch}.{key}.")
     return value
 
-  for key, harmless in UNMODELLED.items():
-    if get(key, harmless) != harmless:
-      raise ValueError(f"GGUF {arch}.{key} = {get(key)!r} is not supported yet; only {harmless!r}.")
-  heads, width = get("attention.head_count"), get("embedding_length")
-  head_width = get("attention.key_length", width // heads)
-  for key in ("rope.dimension_count", "attention.value_length"):
-    if get(key, head_width) != head_width:
-      raise ValueError(f"GGUF {arch}.{key} = {get(key)} is not supported; only the head width, {head_width}.")
+  heads, width, layers = get("attention.head_count"), get("embedding_length"), get("block_count")
+  head_width, theta = get("attention.key_length", width // heads), get("rope.freq_base", hf["rope_theta"])
+  for key, only in (("rope.dimension_count", head_width), ("attention.value_length", head_width), ("expert_count", 0)):
+    if get(key, only) != only:
+      raise ValueError(f"GGUF {arch}.{key} = {get(key)} is not supported; only {only}.")
+  local = hf["local_rope_theta"]
   return ModelConfig(
     vocab_size=vocab_size,
-    num_layers=get("block_count"),
+    num_layers=layers,
     width=width,
     ffn_width=get("feed_forward_length"),
     num_heads=heads,
     num_kv_heads=get("attention.head_count_kv", heads),
     head_width=head_width,
-    rope_theta=get("rope.freq_base", 10000.0),
+    rope_theta=theta,
+    rope_scaling=_scaling(get, divisors, theta, head_width),
+    window_rope_theta=local and get("rope.freq_base_swa", local),
     norm_epsilon=float(f"{get('attention.layer_norm_rms_epsilon'):.6g}"),  # 1e-5 was stored as a float32
     tie_embeddings=tie_embeddings,
-    attention_bias=family["attention_bias"],
-    qk_norm=family["qk_norm"],
+    query_scalar=width / heads if layers == family["largest"] else None,
+    layer_windows=_windows(get, family, layers),
     max_positions=get("context_length"),
+    **{ours: get(theirs, default or 0.0) for ours, (theirs, default) in hf["caps"].items()},
+    **hf["switches"],
   )
 
 
@@ -92,66 +97,47 @@ def unpermute(rows: np.ndarray, heads: int) -> np.ndarray:
   return rows.reshape(heads, rows.shape[0] // heads // 2, 2, -1).swapaxes(1, 2).reshape(rows.shape)
 
 
-def gguf_tokenizer(metadata: Mapping[str, Any]) -> PreTrainedTokenizerFast:
-  """A fast tokenizer from GGUF metadata: byte-level BPE, control tokens as special tokens, chat template.
+def open_gguf(file: str | os.PathLike):
+  """What a GGUF file holds, weights not read yet, of the llama, qwen2, qwen3, gemma2 or gemma3 architecture.
 
+  Any quantization that `gguf` dequantizes. A slice costs the dequantization of its whole tensor.
+
+  Returns:
+    (ModelConfig, name → `tensors.Tensor`, PreTrainedTokenizerFast).
   Raises:
-    ValueError: a tokenizer model or pre-tokenizer that is not known, by name.
+    ValueError: an unsupported architecture, feature or tokenizer.
   """
-  prefix = "tokenizer.ggml."
-  model = metadata.get(prefix + "model", "none")
-  if model != "gpt2":
-    raise ValueError(f"GGUF tokenizer.ggml.model {model!r} is not supported; only 'gpt2' (byte-level BPE).")
-  normalizer, words = _known(metadata.get(prefix + "pre", "default"), PRE_TOKENIZERS, prefix + "pre")()
-  tokens, types = metadata[prefix + "tokens"], metadata[prefix + "token_type"]
-  merges = [tuple(merge.split(" ")) for merge in metadata[prefix + "merges"]]
-  tokenizer = Tokenizer(models.BPE(vocab={token: i for i, token in enumerate(tokens)}, merges=merges))
-  if normalizer is not None:
-    tokenizer.normalizer = normalizer
-  tokenizer.pre_tokenizer, tokenizer.decoder = words, decoders.ByteLevel()
-  control, user = gguf.TokenType.CONTROL, gguf.TokenType.USER_DEFINED
-  pairs = list(zip(tokens, types, strict=True))
-  tokenizer.add_special_tokens([AddedToken(token, special=True) for token, kind in pairs if kind == control])
-  tokenizer.add_tokens([AddedToken(token, normalized=False) for token, kind in pairs if kind == user])
-  names = {}
-  for name, key in SPECIAL_TOKENS.items():
-    token_id = metadata.get(f"{prefix}{key}_token_id")
-    if token_id is not None:
-      names[name] = tokens[token_id]
-  if metadata.get(prefix + "add_bos_token"):
-    bos = names["bos_token"]
-    tokenizer.post_processor = processors.TemplateProcessing(
-      single=f"{bos} $A", pair=f"{bos} $A {bos} $B", special_tokens=[(bos, tokens.index(bos))])
-  return PreTrainedTokenizerFast(
-    tokenizer_object=tokenizer,
-    chat_template=metadata.get("tokenizer.chat_template"),
-    clean_up_tokenization_spaces=False,
-    model_max_length=metadata.get(f"{metadata['general.architecture']}.context_length"),
-    **names,
-  )
+  reader = gguf.GGUFReader(file)
+  metadata = {key: field.contents() for key, field in reader.fields.items()}
+  stored = {tensor.name: tensor for tensor in reader.tensors}
+  if "token_embd.weight" not in stored:
+    raise ValueError(f"{file} has no token_embd.weight: it holds no language model.")
+  vocab_size = int(stored["token_embd.weight"].shape[-1])  # GGUF lists the fastest axis first
+  divisors = stored.pop(ROPE_DIVISORS, None)
+  cfg = gguf_config(metadata, vocab_size, "output.weight" not in stored, divisors and np.array(divisors.data))
+  permuted = GGUF_FAMILIES[metadata["general.architecture"]]["permuted"]
+
+  def read(name, index):
+    weights = gguf.quants.dequantize(stored[name].data, stored[name].tensor_type)
+    if permuted and name.endswith(("attn_q.weight", "attn_k.weight")):
+      weights = unpermute(weights, cfg.num_heads if "attn_q" in name else cfg.num_kv_heads)
+    if cfg.norm_offset and name.endswith("norm.weight"):
+      weights = weights - 1  # stored as applied; we keep the difference from 1, as Hugging Face does
+    return weights[index]
+
+  tensors = {
+    name: Tensor(tuple(int(n) for n in t.shape[::-1]), "F32", lambda index, name=name: read(name, index))
+    for name, t in stored.items()}
+  return cfg, tensors, gguf_tokenizer(metadata)
 
 
 def load_gguf(file: str | os.PathLike, *, dtype=np.float32):
-  """Reads a GGUF file of the llama, qwen2 or qwen3 architecture, any quantization that `gguf` dequantizes.
+  """Reads a GGUF file whole, as `open_gguf`.
 
   Returns:
     (ModelConfig, the tree of `config.param_shapes` as numpy arrays of `dtype`, PreTrainedTokenizerFast).
   Raises:
-    ValueError: an unsupported architecture, feature or tokenizer, or tensors that do not match one to one.
+    ValueError: as `open_gguf`, or tensors that do not match one to one.
   """
-  reader = gguf.GGUFReader(file)
-  metadata = {key: field.contents() for key, field in reader.fields.items()}
-  tensors = {tensor.name: tensor for tensor in reader.tensors}
-  if "token_embd.weight" not in tensors:
-    raise ValueError(f"{file} has no token_embd.weight: it holds no language model.")
-  vocab_size = int(tensors["token_embd.weight"].shape[-1])  # GGUF lists the fastest axis first
-  cfg = gguf_config(metadata, vocab_size, tie_embeddings="output.weight" not in tensors)
-  permuted = GGUF_FAMILIES[metadata["general.architecture"]]["permuted"]
-
-  def read(name):
-    weights = gguf.quants.dequantize(tensors[name].data, tensors[name].tensor_type)
-    if permuted and name.endswith(("attn_q.weight", "attn_k.weight")):
-      return unpermute(weights, cfg.num_heads if "attn_q" in name else cfg.num_kv_heads)
-    return weights
-
-  return cfg, assemble(cfg, GGUF, tensors, read, dtype), gguf_tokenizer(metadata)
+  cfg, tensors, tokenizer = open_gguf(file)
+  return cfg, assemble(cfg, GGUF, tensors, dtype), tokenizer

@@ -4,93 +4,22 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import ml_dtypes  # noqa: F401  teaches numpy bfloat16, which safetensors returns
 import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from grpo_jax.models.config import ModelConfig, from_hf, param_shapes, to_hf
-from grpo_jax.models.hf_names import HF, HF_RECOMPUTED, TOKENIZER_FILES
+from grpo_jax.models.config import ModelConfig, param_shapes
+from grpo_jax.models.hf_config import from_hf, to_hf
+from grpo_jax.models.hf_names import HF_RECOMPUTED, TOKENIZER_FILES
+from grpo_jax.models.tensors import Tensor, assemble, check_tensors, hf_table, listed, places
 
-FLOATS = ("float16", "bfloat16", "float32", "float64")
 SHARD_BYTES = 5 * 10**9
-
-
-class Place(NamedTuple):
-  """Where a tensor of another format lives in our tree."""
-
-  path: tuple[str, ...]  # keys into the tree
-  layer: int | None  # index on axis 0, None for whole-model parameters
-  transposed: bool
-  shape: tuple[int, ...]  # as the other format stores it
-
-
-def places(cfg: ModelConfig, names) -> dict[str, Place]:
-  """Every tensor another format must hold for this model, by its name there; `names`: a table of hf_names."""
-  shapes, found = param_shapes(cfg), {}
-  for ours, shape in shapes.items():
-    if ours != "layers":
-      theirs, transposed = names["model"][ours]
-      found[theirs] = Place((ours,), None, transposed, shape[::-1] if transposed else shape)
-  for layer in range(cfg.num_layers):
-    for ours, (_, *shape) in shapes["layers"].items():
-      theirs, transposed = names["layers"][ours]
-      stored = tuple(shape[::-1] if transposed else shape)
-      found[theirs.format(layer)] = Place(("layers", ours), layer, transposed, stored)
-  return found
-
-
-def _leaf(tree, path: tuple[str, ...]):
-  for key in path:
-    tree = tree[key]
-  return tree
-
-
-def _empty(shapes, dtype):
-  if isinstance(shapes, dict):
-    return {name: _empty(shape, dtype) for name, shape in shapes.items()}
-  return np.empty(shapes, dtype)
-
-
-def _listed(names: Iterable[str], limit: int = 6) -> str:
-  names = sorted(names)
-  return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
-
-
-def assemble(cfg: ModelConfig, names, available: Iterable[str], read: Callable[[str], np.ndarray], dtype):
-  """Our parameter tree from named tensors, one tensor in memory at a time.
-
-  Each available tensor is used exactly once and each parameter set exactly once.
-
-  Args:
-    names: a table of hf_names.
-    available: the names to use, in the order to read them.
-    read: gives a tensor by name, as the other format stores it.
-    dtype: of the resulting numpy arrays.
-  Raises:
-    ValueError: tensors that are missing, unknown, of another shape or not floating point.
-  """
-  wanted, available = places(cfg, names), list(available)
-  missing, extra = wanted.keys() - set(available), set(available) - wanted.keys()
-  if missing:
-    shown = _listed(f"{name} {list(wanted[name].shape)}" for name in missing)
-    raise ValueError(f"the checkpoint lacks {len(missing)} tensors that its config asks for: {shown}.")
-  if extra:
-    raise ValueError(f"the checkpoint has {len(extra)} tensors unknown to its config: {_listed(extra)}.")
-  params = _empty(param_shapes(cfg), dtype)
-  for name in available:
-    place, tensor = wanted[name], read(name)
-    if tuple(tensor.shape) != place.shape:
-      raise ValueError(f"tensor {name} has shape {list(tensor.shape)}; the config wants {list(place.shape)}.")
-    if tensor.dtype.name not in FLOATS:
-      raise ValueError(f"tensor {name} has dtype {tensor.dtype.name}; supported are {', '.join(FLOATS)}.")
-    leaf = _leaf(params, place.path)
-    leaf[... if place.layer is None else place.layer] = tensor.T if place.transposed else tensor
-  return params
+COMPARED_ROWS = 4096  # of a copied output matrix at a time
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -100,8 +29,8 @@ def read_json(path: Path) -> dict[str, Any]:
   return json.loads(path.read_text())
 
 
-def _open_tensors(path: Path, stack: contextlib.ExitStack) -> dict[str, Any]:
-  """Name → the open safetensors file that holds it, over all shards; a name in two shards is an error."""
+def _open_tensors(path: Path) -> dict[str, Tensor]:
+  """Name → tensor, over all shards, only headers read; a name in two shards is an error."""
   index = path / "model.safetensors.index.json"
   if (path / "model.safetensors").is_file():
     files = ["model.safetensors"]
@@ -109,42 +38,59 @@ def _open_tensors(path: Path, stack: contextlib.ExitStack) -> dict[str, Any]:
     files = sorted(set(read_json(index)["weight_map"].values()))
   else:
     raise ValueError(f"{path} has neither model.safetensors nor model.safetensors.index.json.")
-  holders: dict[str, Any] = {}
+  tensors: dict[str, Tensor] = {}
   for file in files:
     if not (path / file).is_file():
       raise ValueError(f"{path}: shard {file} is in the index but not in the directory.")
-    opened = stack.enter_context(safe_open(path / file, framework="np"))
+    opened = safe_open(path / file, framework="np")  # a memory map, closed when its tensors are forgotten
     for name in opened.keys():  # noqa: SIM118  not a dict
-      if name in holders:
+      if name in tensors:
         raise ValueError(f"{path}: tensor {name} is in two shards.")
-      holders[name] = opened
-  return holders
+      stored = opened.get_slice(name)
+      tensors[name] = Tensor(tuple(stored.get_shape()), stored.get_dtype(), stored.__getitem__)
+  return tensors
 
 
-def load_hf(path: str | os.PathLike, *, dtype=np.float32) -> tuple[ModelConfig, dict[str, Any]]:
-  """Reads a Hugging Face directory: `config.json` and one or several safetensors files.
+def _without_copied_head(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+  """The tensors of a tied model without a second copy of the embedding, which must be just that."""
+  head, embed = tensors.get("lm_head.weight"), tensors.get("model.embed_tokens.weight")
+  if head is None or embed is None:
+    return tensors
+  V = embed.shape[0]
+  rows = (slice(i, min(i + COMPARED_ROWS, V)) for i in range(0, V, COMPARED_ROWS))
+  if head.shape != embed.shape or not all(np.array_equal(head.read((r,)), embed.read((r,))) for r in rows):
+    raise ValueError(
+      f"{path}: lm_head.weight differs from the embedding, but config.json has tie_word_embeddings = "
+      "true; set that to false.")
+  return {name: tensor for name, tensor in tensors.items() if name != "lm_head.weight"}
 
-  Returns:
-    The ModelConfig and the tree of `config.param_shapes` as numpy arrays of `dtype`.
+
+def open_hf(path: str | os.PathLike) -> tuple[ModelConfig, dict[str, Tensor]]:
+  """The config and the tensors of a Hugging Face directory, not read yet but checked: for `tensors.assemble`.
+
   Raises:
     ValueError: an unsupported config, or tensors that do not match it one to one.
   """
   path = Path(path)
   cfg = from_hf(read_json(path / "config.json"))
-  with contextlib.ExitStack() as stack:
-    holders = _open_tensors(path, stack)
-    names = [name for name in holders if not name.endswith(HF_RECOMPUTED)]
-    copied_head = cfg.tie_embeddings and "lm_head.weight" in names
-    if copied_head:
-      names.remove("lm_head.weight")
-    params = assemble(cfg, HF, names, lambda name: holders[name].get_tensor(name), dtype)
-    if copied_head:
-      head = holders["lm_head.weight"].get_tensor("lm_head.weight").astype(dtype)
-      if not np.array_equal(head, params["embed"]):
-        raise ValueError(
-          f"{path}: lm_head.weight differs from the embedding, but config.json has tie_word_embeddings = "
-          "true; set that to false.")
-  return cfg, params
+  tensors = {name: t for name, t in _open_tensors(path).items() if not name.endswith(HF_RECOMPUTED)}
+  if cfg.tie_embeddings:
+    tensors = _without_copied_head(path, tensors)
+  check_tensors(cfg, hf_table(cfg), tensors)
+  return cfg, tensors
+
+
+def load_hf(path: str | os.PathLike, *, dtype=np.float32, shardings=None) -> tuple[ModelConfig, dict[str, Any]]:
+  """Reads a Hugging Face directory: `config.json` and one or several safetensors files.
+
+  Returns:
+    The ModelConfig and the tree of `config.param_shapes`: numpy arrays of `dtype`, or jax arrays with `shardings`
+    (a tree like it) of which each process reads only its slices.
+  Raises:
+    ValueError: as `open_hf`.
+  """
+  cfg, tensors = open_hf(path)
+  return cfg, assemble(cfg, hf_table(cfg), tensors, dtype, shardings)
 
 
 def special_ids(path: str | os.PathLike) -> tuple[int | None, tuple[int, ...]]:
@@ -167,7 +113,7 @@ def _host_leaves(cfg: ModelConfig, params) -> dict[tuple[str, ...], np.ndarray]:
 
   shapes, leaves = flat(param_shapes(cfg)), flat(params)
   if shapes.keys() != leaves.keys():
-    different = _listed("/".join(path) for path in shapes.keys() ^ leaves.keys())
+    different = listed("/".join(path) for path in shapes.keys() ^ leaves.keys())
     raise ValueError(f"params is not the tree of param_shapes(cfg); only one of them has: {different}.")
   for path, shape in shapes.items():
     if tuple(leaves[path].shape) != shape:
@@ -191,7 +137,7 @@ def _shards(sizes: dict[str, int], max_shard_bytes: int) -> list[list[str]]:
 
 def _save_weights(path: Path, cfg: ModelConfig, leaves, max_shard_bytes: int) -> None:
   """Writes model.safetensors, or shards and their index; one shard in memory at a time."""
-  wanted = places(cfg, HF)
+  wanted = places(cfg, hf_table(cfg))
   sizes = {name: leaves[p.path].itemsize * int(np.prod(p.shape)) for name, p in wanted.items()}
   shards = _shards(sizes, max_shard_bytes)
   weight_map = {}
@@ -266,7 +212,8 @@ def save_hf(
   leaves = _host_leaves(cfg, params)
   if bos_id is None:
     bos_id = getattr(tokenizer, "bos_token_id", None)
-  eos = list(eos_ids) or [i for i in [getattr(tokenizer, "eos_token_id", None)] if i is not None]
+  own = [getattr(tokenizer, name, None) for name in ("eos_token_id", "eot_token_id")]  # end of text, end of turn
+  eos = list(eos_ids) or [i for i in own if i is not None]
   ids = {"bos_token_id": bos_id, "eos_token_id": eos[0] if len(eos) == 1 else eos or None}
   with _appearing(path) as temporary:
     _write_json(temporary / "config.json", to_hf(cfg, leaves[("embed",)].dtype.name) | ids)

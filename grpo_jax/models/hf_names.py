@@ -1,8 +1,38 @@
-"""What other formats call our parameters. Data only.
+"""What other formats call our parameters, and what they leave unsaid about each model family. Data only.
 
-A row is: our name → (their name, transposed). `{}` stands for the layer number; "transposed" says that they
-store a matrix `[out, in]` where we store `[in, out]`.
+A row of a name table is: our name → (their name, transposed). `{}` stands for the layer number; "transposed" says
+that they store a matrix `[out, in]` where we store `[in, out]`.
 """
+
+PLAIN = {
+  "attention_bias": False, "qk_norm": False, "activation": "silu",
+  "sandwich_norms": False, "norm_offset": False, "scale_embeddings": False,
+}
+GEMMA = {
+  "attention_bias": False, "qk_norm": False, "activation": "gelu_tanh",
+  "sandwich_norms": True, "norm_offset": True, "scale_embeddings": True,
+}
+BASE = {"class": None, "switches": PLAIN, "head_width": None, "max_positions": 32768, "tied": False,
+            "rope_theta": 10000.0, "local_rope_theta": None, "windows": "last", "query_scalar": None, "caps": {}}
+
+# Hugging Face model_type → its class; the fields of ModelConfig that it fixes; the transformers defaults of absent
+# keys; `windows`: None has no layer types, "last" windows the last layers on request, n all but every n-th layer.
+FAMILIES = {
+  "llama": BASE | {"class": "LlamaForCausalLM", "max_positions": 2048, "windows": None},
+  "qwen2": BASE | {"class": "Qwen2ForCausalLM", "switches": PLAIN | {"attention_bias": True}},
+  "qwen3": BASE | {"class": "Qwen3ForCausalLM", "switches": PLAIN | {"qk_norm": True}, "head_width": 128},
+  "gemma2": BASE | {
+    "class": "Gemma2ForCausalLM", "switches": GEMMA, "head_width": 256, "max_positions": 8192, "tied": True,
+    "windows": 2, "query_scalar": 256,
+    "caps": {
+      "attention_cap": ("attn_logit_softcapping", 50.0), "logit_cap": ("final_logit_softcapping", 30.0)},
+  },
+  "gemma3_text": BASE | {
+    "class": "Gemma3ForCausalLM", "switches": GEMMA | {"qk_norm": True}, "head_width": 256, "max_positions": 131072,
+    "tied": True, "rope_theta": 1000000.0, "local_rope_theta": 10000.0, "windows": 6, "query_scalar": 256,
+    "caps": {"logit_cap": ("final_logit_softcapping", None)},
+  },
+}
 
 HF = {
   "model": {
@@ -28,6 +58,13 @@ HF = {
   },
 }
 
+SANDWICH = HF["layers"] | {  # where the same words mean the norm after attention
+  "attention_out_norm": ("model.layers.{}.post_attention_layernorm.weight", False),
+  "mlp_norm": ("model.layers.{}.pre_feedforward_layernorm.weight", False),
+  "mlp_out_norm": ("model.layers.{}.post_feedforward_layernorm.weight", False),
+}
+HF_SANDWICH = {"model": HF["model"], "layers": SANDWICH}
+
 GGUF = {
   "model": {
     "embed": ("token_embd.weight", False),
@@ -45,7 +82,9 @@ GGUF = {
     "v_bias": ("blk.{}.attn_v.bias", False),
     "q_norm": ("blk.{}.attn_q_norm.weight", False),
     "k_norm": ("blk.{}.attn_k_norm.weight", False),
+    "attention_out_norm": ("blk.{}.post_attention_norm.weight", False),
     "mlp_norm": ("blk.{}.ffn_norm.weight", False),
+    "mlp_out_norm": ("blk.{}.post_ffw_norm.weight", False),
     "gate": ("blk.{}.ffn_gate.weight", True),
     "up": ("blk.{}.ffn_up.weight", True),
     "down": ("blk.{}.ffn_down.weight", True),
@@ -55,11 +94,14 @@ GGUF = {
 # Endings of Hugging Face names: buffers that old checkpoints carry and that are recomputed here.
 HF_RECOMPUTED = ("rotary_emb.inv_freq",)
 
-# The switches that each GGUF architecture implies; "permuted": q and k rows interleave the two rotary halves.
+# GGUF architecture → Hugging Face model_type; "permuted": q and k rows interleave the two rotary halves; "windows": all
+# but every n-th layer are windowed; "largest": with so many layers the query scalar is width / heads (27B).
 GGUF_FAMILIES = {
-  "llama": {"permuted": True, "attention_bias": False, "qk_norm": False},
-  "qwen2": {"permuted": False, "attention_bias": True, "qk_norm": False},
-  "qwen3": {"permuted": False, "attention_bias": False, "qk_norm": True},
+  "llama": {"model_type": "llama", "permuted": True, "windows": 0, "largest": 0},
+  "qwen2": {"model_type": "qwen2", "permuted": False, "windows": 0, "largest": 0},
+  "qwen3": {"model_type": "qwen3", "permuted": False, "windows": 0, "largest": 0},
+  "gemma2": {"model_type": "gemma2", "permuted": False, "windows": 2, "largest": 46},
+  "gemma3": {"model_type": "gemma3_text", "permuted": False, "windows": 6, "largest": 62},
 }
 
 TOKENIZER_FILES = (

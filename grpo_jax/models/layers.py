@@ -1,4 +1,6 @@
-"""Norm, matrix product, gated unit, and the loop over layers: a scan, or unrolled."""
+"""Norm, matrix product, gated unit, output head, and the loop over layers: a scan, or unrolled."""
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -7,12 +9,17 @@ from flax import struct
 from grpo_jax.models.config import ModelConfig
 from grpo_jax.types import wide
 
+ACTIVATION = {"silu": jax.nn.silu, "gelu_tanh": partial(jax.nn.gelu, approximate=True)}
 
-def rms_norm(x, weight, epsilon: float):
-  """x / rms(x) * weight over the last axis, statistics in float32 or wider (Zhang & Sennrich 2019)."""
-  x32 = wide(x)
+
+def rms_norm(x, weight, epsilon: float, offset: bool = False):
+  """x / rms(x) * weight over the last axis, statistics in float32 or wider (Zhang & Sennrich 2019).
+
+  `offset`: the stored weight is the difference from 1, and is applied before rounding to the type of x (Gemma).
+  """
+  x32, weight = wide(x), weight.reshape((1,) * (x.ndim - 1) + (-1,))
   scaled = x32 * jax.lax.rsqrt(jnp.mean(x32 * x32, -1, keepdims=True) + epsilon)
-  return scaled.astype(x.dtype) * weight.reshape((1,) * (x.ndim - 1) + (-1,)).astype(x.dtype)
+  return (scaled * (1 + wide(weight))).astype(x.dtype) if offset else scaled.astype(x.dtype) * weight.astype(x.dtype)
 
 
 @struct.dataclass
@@ -33,10 +40,37 @@ def product(x, w):
   return x @ w.w.astype(x.dtype) + w.scale * (low @ w.b.astype(x.dtype))
 
 
-@jax.checkpoint  # keeps its two inputs for the backward pass and nothing between
-def gated(gate, up):
-  """SwiGLU: silu(gate) · up (Shazeer 2020)."""
-  return jax.nn.silu(gate) * up
+@partial(jax.checkpoint, static_argnums=2)  # keeps its two inputs for the backward pass and nothing between
+def gated(gate, up, activation: str):
+  """Gated linear unit: activation(gate) · up (Shazeer 2020)."""
+  return ACTIVATION[activation](gate) * up
+
+
+def soft_capped(x, cap: float):
+  """c·tanh(x / c): within ±c, and nearly x where that is small; x itself where c is 0 (Gemma 2)."""
+  return cap * jnp.tanh(x / cap) if cap else x
+
+
+def embedded(params, cfg: ModelConfig, tokens_N):
+  """Embeddings `[N, D]` in the compute type; Gemma's are multiplied by sqrt(D), rounded to that type."""
+  rows = params["embed"][tokens_N].astype(cfg.compute_dtype)
+  return rows * jnp.asarray(cfg.width**0.5, rows.dtype) if cfg.scale_embeddings else rows
+
+
+@struct.dataclass
+class Head:
+  """What hidden states become logits with. Logits are made here and nowhere else, so no cap can be forgotten."""
+
+  matrix_DV: jax.Array
+  cap: float = struct.field(pytree_node=False, default=0.0)  # soft cap of the logits; 0 is none
+
+  def astype(self, dtype) -> "Head":
+    """The same with its matrix in another type."""
+    return self.replace(matrix_DV=self.matrix_DV.astype(dtype))
+
+  def logits(self, hidden_ND):
+    """Logits `[N, V]` in float32 or wider of hidden states `[N, D]`; N may be several axes."""
+    return soft_capped(wide(hidden_ND @ self.matrix_DV.astype(hidden_ND.dtype)), self.cap)
 
 
 def unstacked(cfg: ModelConfig, params):

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 
 from grpo_jax.models.config import ModelConfig
 from grpo_jax.models.decoder import branches, head
-from grpo_jax.types import Prompts, wide
+from grpo_jax.models.layers import Head
+from grpo_jax.types import Prompts
 
 WHOLE = 2**22  # below this many logits (16 MiB) one chunk is best
 LARGEST = 2**26  # no chunk holds more logits than this
@@ -19,9 +20,8 @@ def chunk_tokens(B: int, G: int, T: int, V: int) -> int:
   return max(c for c in range(1, most + 1) if T % c == 0)
 
 
-def _chunk(hidden_BGCD, matrix_DV, tokens_BGC, temperature):
-  D = hidden_BGCD.shape[-1]
-  logits = wide(hidden_BGCD.reshape(-1, D) @ matrix_DV.astype(hidden_BGCD.dtype)) / temperature
+def _chunk(hidden_BGCD, head: Head, tokens_BGC, temperature):
+  logits = head.logits(hidden_BGCD.reshape(-1, hidden_BGCD.shape[-1])) / temperature
   top = jax.lax.stop_gradient(jnp.max(logits, -1, keepdims=True))
   shifted = logits - top
   weights = jnp.exp(shifted)
@@ -33,15 +33,15 @@ def _chunk(hidden_BGCD, matrix_DV, tokens_BGC, temperature):
   return (taken - logz).reshape(tokens_BGC.shape), jax.lax.stop_gradient(entropy).reshape(tokens_BGC.shape)
 
 
-def hidden_logps(hidden_BGTD, matrix_DV, tokens_BGT, mask_BGT, temperature, chunk: int = 0):
-  """log softmax(h W / temperature)[token] and its entropy, chunk by chunk along T, backward rematerialized.
+def hidden_logps(hidden_BGTD, head: Head, tokens_BGT, mask_BGT, temperature, chunk: int = 0):
+  """log softmax(logits of h / temperature)[token] and its entropy, chunk by chunk along T, backward rematerialized.
 
   Returns two float32 `[B, G, T]` arrays (nats), 0 where masked; hidden states and tokens there are never read.
   """
-  chunk = chunk or chunk_tokens(*hidden_BGTD.shape[:3], matrix_DV.shape[-1])
+  chunk = chunk or chunk_tokens(*hidden_BGTD.shape[:3], head.matrix_DV.shape[-1])
   hidden = jnp.where(mask_BGT[..., None], hidden_BGTD, 0)
   tokens = jnp.where(mask_BGT, tokens_BGT, 0)
-  logps, entropy = over_chunks(lambda h, t: _chunk(h, matrix_DV, t, temperature), (hidden, tokens), chunk)
+  logps, entropy = over_chunks(lambda h, t: _chunk(h, head, t, temperature), (hidden, tokens), chunk)
   return jnp.where(mask_BGT, logps, 0), jnp.where(mask_BGT, entropy, 0)
 
 
@@ -59,4 +59,4 @@ def over_chunks(fn, arrays, chunk: int):
 def tree_logps(params, cfg: ModelConfig, prompts: Prompts, tokens_BGT, mask_BGT, temperature, chunk: int = 0):
   """Log-probabilities and entropies `[B, G, T]` of G completions per prompt, the prompt computed once."""
   hidden = branches(params, cfg, prompts, tokens_BGT, mask_BGT)
-  return hidden_logps(hidden, head(params), tokens_BGT, mask_BGT, temperature, chunk)
+  return hidden_logps(hidden, head(params, cfg), tokens_BGT, mask_BGT, temperature, chunk)

@@ -32,12 +32,18 @@ def save_orbax(path: str | os.PathLike, cfg: ModelConfig, params, *, tokenizer=N
   return path
 
 
-def load_orbax(path: str | os.PathLike, *, dtype=np.float32):
-  """(ModelConfig, parameter tree as numpy arrays of `dtype`) of a folder that `save_orbax` wrote."""
+def open_orbax(path: str | os.PathLike):
+  """(ModelConfig, `read`) of a folder that `save_orbax` wrote; `read` as in `load.open_any`."""
   path = Path(path).absolute()
   cfg = ModelConfig(**json.loads((path / SIZES_FILE).read_text()))
-  with ocp.PyTreeCheckpointer() as reader:
-    saved = path / "params"
-    as_numpy = jax.tree.map(
-      lambda _: ocp.RestoreArgs(restore_type=np.ndarray, dtype=dtype), reader.metadata(saved).item_metadata.tree)
-    return cfg, reader.restore(saved, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
+
+  def read(dtype=np.float32, shardings=None):
+    with ocp.PyTreeCheckpointer() as reader:
+      tree = reader.metadata(path / "params").item_metadata.tree
+      if shardings is None:
+        how = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray, dtype=dtype), tree)
+      else:
+        how = jax.tree.map(lambda _, s: ocp.ArrayRestoreArgs(sharding=s, dtype=dtype), tree, shardings)
+      return reader.restore(path / "params", args=ocp.args.PyTreeRestore(restore_args=how))
+
+  return cfg, read

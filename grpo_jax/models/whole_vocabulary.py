@@ -5,8 +5,8 @@ import jax.numpy as jnp
 
 from grpo_jax.models.config import ModelConfig
 from grpo_jax.models.decoder import decoder, head
+from grpo_jax.models.layers import Head
 from grpo_jax.models.logps import chunk_tokens, over_chunks
-from grpo_jax.types import wide
 
 
 def full_logits(params, cfg: ModelConfig, tokens_NT):
@@ -14,21 +14,21 @@ def full_logits(params, cfg: ModelConfig, tokens_NT):
   tokens = tokens_NT[:, None]
   positions = jnp.broadcast_to(jnp.arange(tokens.shape[-1])[None, None], tokens.shape)
   hidden, _ = decoder(params, cfg, tokens, positions, jnp.ones(tokens.shape, bool))
-  return wide(hidden[:, 0] @ head(params).astype(hidden.dtype))
+  return head(params, cfg).logits(hidden[:, 0])
 
 
-def hidden_kl(hidden_BGTD, matrix_DV, ref_hidden_BGTD, ref_matrix_DV, mask_BGT, temperature, chunk: int = 0):
+def hidden_kl(hidden_BGTD, head: Head, ref_hidden_BGTD, ref_head: Head, mask_BGT, temperature, chunk: int = 0):
   """KL(policy || reference) over the whole vocabulary at each token, `[B, G, T]` (nats), chunk by chunk.
 
   sum_v p_v (log p_v - log q_v) from the hidden states of both, so that no logits are kept.
   """
-  chunk = chunk or chunk_tokens(*hidden_BGTD.shape[:3], matrix_DV.shape[-1])
+  chunk = chunk or chunk_tokens(*hidden_BGTD.shape[:3], head.matrix_DV.shape[-1])
   pick = lambda a: jnp.where(mask_BGT[..., None], a, 0)  # noqa: E731
 
   def piece(hidden, reference):
     log_p, log_q = (
-      jax.nn.log_softmax(wide(h.reshape(-1, h.shape[-1]) @ matrix.astype(h.dtype)) / temperature)
-      for h, matrix in ((hidden, matrix_DV), (reference, ref_matrix_DV)))
+      jax.nn.log_softmax(each.logits(h.reshape(-1, h.shape[-1])) / temperature)
+      for h, each in ((hidden, head), (reference, ref_head)))
     return jnp.sum(jnp.exp(log_p) * (log_p - log_q), -1).reshape(hidden.shape[:3])
 
   kl = over_chunks(piece, (pick(hidden_BGTD), jax.lax.stop_gradient(pick(ref_hidden_BGTD))), chunk)

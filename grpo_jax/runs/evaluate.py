@@ -5,12 +5,10 @@ import os
 import pathlib
 from dataclasses import dataclass, replace
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from grpo_jax.config.identity import identity_items
-from grpo_jax.distributed.mesh import state_shardings
 from grpo_jax.evaluation.benchmarks import benchmark
 from grpo_jax.evaluation.heldout import Answers, with_intervals
 from grpo_jax.evaluation.votes import answer_key, maj_at_k
@@ -19,7 +17,7 @@ from grpo_jax.runs.heldout import ask_policy, heldout_metrics
 from grpo_jax.runs.programs import Programs, like
 from grpo_jax.runs.rl_metrics import eval_line
 from grpo_jax.runs.rl_programs import add_heldout_sampler
-from grpo_jax.runs.setup import Setup, draw_heldout
+from grpo_jax.runs.setup import Setup, draw_heldout, pretrained
 from grpo_jax.runs.validate import validate
 
 
@@ -41,7 +39,7 @@ def run_eval(setup: Setup, workdir: pathlib.Path) -> dict:
   """
   folder = workdir / "eval"
   folder.mkdir(parents=True, exist_ok=True)
-  params = jax.device_put(setup.weights, state_shardings(setup.mesh, setup.weights))
+  params = pretrained(setup)
   results = {}
   for name in setup.config.evaluate.benchmarks or ("heldout",):
     file = folder / f"{name.replace('/', '-')}.json"

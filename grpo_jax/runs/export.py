@@ -2,12 +2,9 @@
 
 import pathlib
 
-import jax
-import jax.numpy as jnp
-
 from grpo_jax.models.hf_io import save_hf
-from grpo_jax.models.lora import merged
 from grpo_jax.models.peft_io import save_peft
+from grpo_jax.runs.model import merged_export
 from grpo_jax.runs.setup import Setup
 
 
@@ -16,7 +13,5 @@ def write_export(setup: Setup, workdir: pathlib.Path, params) -> list[pathlib.Pa
   written = []
   if setup.lora:
     written.append(save_peft(workdir / "adapter", setup.lora, params, base=setup.config.model.path))
-    below = jnp.dtype(setup.config.lora.base_dtype)  # what the adapters were trained on
-    base = jax.tree.map(lambda a: a.astype(below).astype(jnp.float32), setup.weights)
-    params = merged(base, params, setup.lora.scale)
+    params = merged_export(setup.weights, params, setup.lora, setup.config.lora.base_dtype)
   return [save_hf(workdir / "export", setup.cfg, params, tokenizer=setup.tokenizer.backend), *written]

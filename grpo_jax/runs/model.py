@@ -3,15 +3,17 @@
 import dataclasses
 import json
 import pathlib
+from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
 from grpo_jax.config.defaults import default_config
 from grpo_jax.models.config import ModelConfig
-from grpo_jax.models.load import load_any, resolve_model_path
+from grpo_jax.models.load import open_any, resolve_model_path
 from grpo_jax.models.lora import LoraSpec, matched, merged
 from grpo_jax.text.tokenizer import Tokenizer, character_tokenizer, load_tokenizer, wrap_tokenizer
 
@@ -20,11 +22,11 @@ UNROLL_LAYERS = 8  # on CPU, models up to this deep run faster with their layer 
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-  """Sizes, tokenizer, and weights as host arrays (None from scratch)."""
+  """Sizes, tokenizer, and `weights(dtype=float32, shardings=None)`, which reads the parameters (None from scratch)."""
 
   cfg: ModelConfig
   tokenizer: Tokenizer
-  weights: dict | None
+  weights: Callable | None
 
 
 def lora_spec(config: ConfigDict) -> LoraSpec | None:
@@ -43,7 +45,7 @@ def load_model(config: ConfigDict) -> Model:
     found = load_run(path)
     tokenizer = load_tokenizer(t.path, stop=tuple(t.stop), add_bos=t.add_bos) if t.path else found.tokenizer
     return Model(_with_choices(found.cfg, m), _fitting(tokenizer, found.cfg, config), found.weights)
-  loaded, weights, own = load_any(path) if path else (None, None, None)
+  loaded, weights, own = open_any(path) if path else (None, None, None)
   tokenizer = _tokenizer(config, own)
   if loaded is None:
     sizes = {k: m[k] for k in ("num_layers", "width", "ffn_width", "num_heads", "num_kv_heads", "head_width",
@@ -93,13 +95,18 @@ def is_run(path: str) -> bool:
   return file.is_file() and "identity" in json.loads(file.read_text())
 
 
-def _saved_params(directory: pathlib.Path, step: str) -> dict:
-  """Only the parameters of a checkpoint, as host arrays; the optimizer's state is not read."""
+def _step_of(directory: pathlib.Path, step: str) -> str:
+  """The step, or the newest where none is named; ValueError where it is not there."""
   steps = sorted((p.name for p in directory.glob("*") if p.name.isdigit()), key=int)
   if not steps or (step and step not in steps):
     raise ValueError(f"{directory} has no checkpoint {step or 'at all'}, it has {steps}; finish the run or give one.")
+  return step or steps[-1]
+
+
+def _saved_params(directory: pathlib.Path, step: str) -> dict:
+  """Only the parameters of a checkpoint, as host arrays; the optimizer's state is not read."""
   with ocp.PyTreeCheckpointer() as reader:
-    saved = directory.absolute() / (step or steps[-1]) / "default"
+    saved = directory.absolute() / _step_of(directory, step) / "default"
     wanted = {"params": reader.metadata(saved).item_metadata["params"]}
     as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
     options = ocp.args.PyTreeRestore(item=wanted, restore_args=as_numpy, partial_restore=True)
@@ -117,11 +124,20 @@ def load_run(path: str) -> Model:
   stage = config.task.split("_then_")[-1]
   if stage == "reward_model":
     raise ValueError(f"model.path={str(path)!r} is a reward model, not a policy; give the folder of another run.")
-  params = _saved_params(folder / stage / "checkpoints", step)
-  model = load_model(config)
-  spec = lora_spec(config)
-  if spec:
-    below = config.lora.base_dtype
-    base = jax.tree.map(lambda a: a.astype(below).astype(np.float32), model.weights)
-    params = jax.tree.map(np.asarray, merged(base, params, spec.scale))
-  return dataclasses.replace(model, weights=params)
+  model, spec, checkpoints = load_model(config), lora_spec(config), folder / stage / "checkpoints"
+  _step_of(checkpoints, step)  # is it there?
+
+  def read(dtype=np.float32, shardings=None):
+    params = _saved_params(checkpoints, step)
+    if spec:
+      params = merged_export(model.weights, params, spec, config.lora.base_dtype)
+    params = jax.tree.map(lambda a: a.astype(dtype), params)
+    return params if shardings is None else jax.tree.map(jax.device_put, params, shardings)
+
+  return dataclasses.replace(model, weights=read)
+
+
+def merged_export(read: Callable, adapters, spec: LoraSpec, base_dtype: str) -> dict:
+  """Adapters merged into the base they were trained on, which `read` reads, as float32 host arrays."""
+  base = jax.tree.map(lambda a: a.astype(np.float32), read(jnp.dtype(base_dtype)))
+  return jax.tree.map(np.asarray, merged(base, adapters, spec.scale))

@@ -1,8 +1,10 @@
 """What every run needs: mesh, model, tokenizer, data; and the order in which parameters are found."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -23,7 +25,7 @@ from grpo_jax.training.state import TrainState, new_state
 
 @dataclass(frozen=True)
 class Setup:
-  """The fixed parts of a run. `weights` are host arrays of a pretrained model, None from scratch."""
+  """The fixed parts of a run. `weights(shardings=…)` reads those of a pretrained model; None from scratch."""
 
   config: ConfigDict
   mesh: Mesh
@@ -31,7 +33,7 @@ class Setup:
   tokenizer: Tokenizer
   train: Stream | None
   heldout: Heldout | None
-  weights: dict | None
+  weights: Callable | None
   notes: dict  # counts of what the data lacks: over-long held-out problems, ones that are in the training data
 
   @property
@@ -41,7 +43,7 @@ class Setup:
 
 
 def make_setup(config: ConfigDict) -> Setup:
-  """Checks the config, then builds data, tokenizer and mesh and reads the weights; compiles nothing."""
+  """Checks the config, then builds data, tokenizer and mesh and opens the model; compiles nothing."""
   validate(config)
   m = config.mesh
   mesh = make_mesh(m.data, m.fsdp, m.tensor, m.sequence)
@@ -66,6 +68,11 @@ def _abstract_params(cfg):
   )
 
 
+def pretrained(setup: Setup, dtype="float32"):
+  """The pretrained parameters on their devices; each process reads only what its own devices hold."""
+  return setup.weights(jnp.dtype(dtype), shardings=state_shardings(setup.mesh, _abstract_params(setup.cfg)))
+
+
 def fresh_state(setup: Setup, *, reference: bool, params=None, algorithm_state: dict | None = None, critic=False,
                 value_head=False, curriculum=False):
   """A new state, born sharded: parameters given, else pretrained, else from the seed.
@@ -84,7 +91,8 @@ def fresh_state(setup: Setup, *, reference: bool, params=None, algorithm_state: 
     return new_state(params, seed, reference=reference, algorithm_state=algorithm_state, critic=own,
                      problems=problems, reference_dtype=dtype)
 
-  params = setup.weights if params is None else params
+  if params is None and setup.weights is not None:
+    params = pretrained(setup)
   if params is None:
     function, args = (lambda seed: make(init_params(setup.cfg, seed), seed)), (seed,)
   else:
@@ -107,5 +115,4 @@ def _adapter_state(setup: Setup, reference: bool, params, algorithm_state, probl
 
   shardings = state_shardings(mesh, jax.eval_shape(make, params, config.seed))
   state = jax.jit(make, out_shardings=shardings)(params, config.seed)
-  base = jax.tree.map(lambda a: a.astype(config.lora.base_dtype), setup.weights)
-  return state.replace(base=jax.device_put(base, state_shardings(mesh, base)), lora_scale=spec.scale)
+  return state.replace(base=pretrained(setup, config.lora.base_dtype), lora_scale=spec.scale)

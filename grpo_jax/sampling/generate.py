@@ -27,7 +27,7 @@ def generate(params, cfg: ModelConfig, prompts: Prompts, seed, request: SampleRe
   B = prompts.tokens_BP.shape[0]
   prefix = prefill(params, cfg, prompts)
   fast = unstacked(cfg, params)
-  matrix = jax.lax.optimization_barrier(head(params).astype(cfg.compute_dtype))  # transposed once, not at every step
+  output = jax.lax.optimization_barrier(head(params, cfg).astype(cfg.compute_dtype))  # transposed once, not every step
   start_B = jnp.sum(prompts.mask_BP, 1, dtype=jnp.int32) - 1
   uniforms_BGT = token_uniforms(seed, request.stream, prompts.uids_B, G, T)
   stop_ids = jnp.asarray(request.stop_ids or (-1,), jnp.int32)
@@ -37,7 +37,7 @@ def generate(params, cfg: ModelConfig, prompts: Prompts, seed, request: SampleRe
     t, current_BG, done_BG, cache, rollout = carry
     positions = jnp.broadcast_to((start_B + t)[:, None, None], (B, G, 1))
     hidden, new = decoder(fast, cfg, current_BG[..., None], positions, jnp.ones((B, G, 1), bool), (prefix, cache))
-    logits = (hidden.reshape(B * G, -1) @ matrix).astype(jnp.float32) / request.temperature
+    logits = output.logits(hidden.reshape(B * G, -1)).astype(jnp.float32) / request.temperature
     logits = filtered(logits, request) if truncating else logits
     uniform = jax.lax.dynamic_index_in_dim(uniforms_BGT, t, 2, keepdims=False).reshape(-1)
     token, logp = (a.reshape(B, G) for a in draw_tokens(logits, uniform, G, request.greedy_members))

@@ -84,14 +84,13 @@ class Tokenizer:
 def wrap_tokenizer(
   backend: Any, *, stop: Sequence[str] = (), stop_ids: Iterable[int] = (), add_bos: bool = False
 ) -> Tokenizer:
-  """Wraps a transformers tokenizer; completions stop at its eos, at `stop_ids` and at the strings `stop`.
+  """Wraps a transformers tokenizer; completions stop at its eos and eot, at `stop_ids` and at the strings `stop`.
 
   Raises:
     ValueError: a stop string is not one token, or add_bos is set without a bos token.
   """
-  ids = {int(i) for i in stop_ids}
-  if backend.eos_token_id is not None:
-    ids.add(backend.eos_token_id)
+  own = (backend.eos_token_id, getattr(backend, "eot_token_id", None))  # end of text, end of turn
+  ids = {int(i) for i in (*stop_ids, *own) if i is not None}
   for text in stop:
     spelled = _spell(backend, text) or []
     if len(spelled) != 1:

@@ -28,7 +28,7 @@ def read(source: str):
   """(ModelConfig, parameters, transformers tokenizer or None, ids to keep) of any source."""
   if is_run(source):
     model = load_run(source)
-    return model.cfg, model.weights, model.tokenizer.backend, {}
+    return model.cfg, model.weights(), model.tokenizer.backend, {}
   found = resolve_model_path(source)
   ids = {}
   if (found / "config.json").is_file():

@@ -31,7 +31,7 @@ class Talker:
       group_size=options.samples, max_new_tokens=options.max_new_tokens, stop_ids=model.tokenizer.stop_ids,
       greedy_members=options.samples if options.temperature == 0 else 0, top_k=options.top_k, top_p=options.top_p,
       temperature=np.float32(options.temperature or 1))
-    self._params = jax.device_put(model.weights)
+    self._params = jax.device_put(model.weights())
     self._sample = jax.jit(functools.partial(generate, cfg=model.cfg, request=request))
 
   def __call__(self, prompt) -> list[str]:

@@ -38,11 +38,11 @@ def policy_step(
     params = state.model(params)
     hidden = branches(params, cfg, micro.prompts, micro.tokens_BGT, micro.mask_BGT)
     logps, entropy = hidden_logps(
-      hidden, head(params), micro.tokens_BGT, micro.mask_BGT, temperature, cut.logit_chunk)
+      hidden, head(params, cfg), micro.tokens_BGT, micro.mask_BGT, temperature, cut.logit_chunk)
     exact_kl = None
     if spec.kl == "exact":
-      matrices = (head(params), micro.ref_hidden_BGTD, head(state.reference))
-      exact_kl = hidden_kl(hidden, *matrices, micro.mask_BGT, temperature, cut.logit_chunk)
+      heads = (head(params, cfg), micro.ref_hidden_BGTD, head(state.reference, cfg))
+      exact_kl = hidden_kl(hidden, *heads, micro.mask_BGT, temperature, cut.logit_chunk)
     old, ref = micro.old_logps_BGT, micro.ref_logps_BGT
     (numerator, denominator), metrics = policy_loss(
       logps, micro.mask_BGT, micro.advantages_BGT, old, ref, spec, behavior_logps_BGT=micro.behavior_logps_BGT,

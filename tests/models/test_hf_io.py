@@ -8,34 +8,18 @@ import jax
 import ml_dtypes
 import numpy as np
 import pytest
+from families import CONFIGS, assert_same, random_params
 from safetensors.numpy import load_file, save_file
 
-from grpo_jax.models.config import ModelConfig, param_shapes
-from grpo_jax.models.hf_io import load_hf, save_hf, special_ids
-from grpo_jax.models.hf_names import GGUF, HF
+from grpo_jax.distributed.mesh import make_mesh, state_shardings
+from grpo_jax.models.config import param_shapes
+from grpo_jax.models.hf_io import load_hf, open_hf, save_hf, special_ids
+from grpo_jax.models.hf_names import GGUF
 from grpo_jax.models.load import load_any, resolve_model_path
+from grpo_jax.models.tensors import assemble, hf_table, places
 from grpo_jax.tools import convert
 
 STORIES = Path(__file__).parents[1] / "data" / "stories260k"
-SIZES = dict(vocab_size=24, num_layers=3, width=16, ffn_width=20, num_heads=4, num_kv_heads=2, head_width=4)
-CONFIGS = {
-  "llama": ModelConfig(**SIZES),
-  "llama_untied": ModelConfig(**SIZES, tie_embeddings=False, rope_theta=500000.0, max_positions=99),
-  "qwen2": ModelConfig(**SIZES, attention_bias=True, norm_epsilon=1e-6),
-  "qwen3": ModelConfig(**(SIZES | {"head_width": 8}), qk_norm=True, tie_embeddings=False),
-}
-
-
-def random_params(cfg, seed=0):
-  rng = np.random.default_rng(seed)
-  return jax.tree.map(
-    lambda shape: rng.normal(size=shape).astype(np.float32), param_shapes(cfg),
-    is_leaf=lambda x: isinstance(x, tuple))
-
-
-def assert_same(a, b):
-  jax.tree.map(np.testing.assert_array_equal, a, b)
-  assert jax.tree.map(lambda x: x.dtype, a) == jax.tree.map(lambda x: x.dtype, b)
 
 
 def edit_weights(path, edit):
@@ -85,7 +69,7 @@ def test_half_precision_sources_become_float32(dtype, tmp_path):
   (lambda t: t.pop("model.layers.1.mlp.up_proj.weight"), r"lacks 1 .*layers.1.mlp.up_proj.weight \[20, 16\]"),
   (lambda t: t.update({"model.layers.3.mlp.up_proj.weight": np.ones(1)}), "1 tensors unknown.*layers.3.mlp"),
   (lambda t: t.update({"model.norm.weight": np.ones(15)}), r"model.norm.weight has shape \[15\].*\[16\]"),
-  (lambda t: t.update({"model.norm.weight": np.ones(16, np.int8)}), "model.norm.weight has dtype int8"),
+  (lambda t: t.update({"model.norm.weight": np.ones(16, np.int8)}), "model.norm.weight has dtype I8"),
   (lambda t: t.update({"lm_head.weight": np.ones((24, 16))}), "lm_head.weight differs.*tie_word_embeddings"),
 ])
 def test_load_accounts_for_every_tensor(saved, edit, words):
@@ -174,10 +158,59 @@ def test_unknown_and_uninstalled_models_say_what_to_do(monkeypatch, tmp_path):
   assert resolve_model_path(tmp_path) == tmp_path
 
 
-def test_name_tables_are_complete():
-  """Every parameter has a row, and no two rows share a name."""
-  for table in (HF, GGUF):
-    ours = {name for cfg in CONFIGS.values() for name in param_shapes(cfg)["layers"]}
-    assert table["layers"].keys() == ours
-    theirs = [row[0] for part in table.values() for row in part.values()]
-    assert len(set(theirs)) == len(theirs)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_name_tables_are_complete(name):
+  """Every parameter of a family has a row, and no two share a name."""
+  cfg = CONFIGS[name]
+  for table in (hf_table(cfg), GGUF):
+    assert len(places(cfg, table)) == sum(
+      cfg.num_layers if path[0].key == "layers" else 1 for path, _ in
+      jax.tree_util.tree_leaves_with_path(param_shapes(cfg), is_leaf=lambda x: isinstance(x, tuple)))
+
+
+@pytest.mark.parametrize("name, max_shard_bytes", [("gemma3", 10**9), ("llama_untied", 2000)])
+def test_each_device_reads_only_its_slices(name, max_shard_bytes, tmp_path):
+  cfg, params = CONFIGS[name], random_params(CONFIGS[name])
+  cfg, tensors = open_hf(save_hf(tmp_path / "model", cfg, params, max_shard_bytes=max_shard_bytes))
+  shardings = state_shardings(make_mesh(2, 2, 2), params)
+  sizes = {name: [] for name in tensors}
+
+  def counting(name, tensor):
+    def read(index):
+      part = tensor.read(index)
+      sizes[name].append(part.size)
+      return part
+    return tensor._replace(read=read)
+
+  counted = {name: counting(name, tensor) for name, tensor in tensors.items()}
+  loaded = assemble(cfg, hf_table(cfg), counted, np.float32, shardings)
+  assert jax.tree.map(lambda a: a.sharding, loaded) == shardings
+  assert_same(jax.device_get(loaded), params)
+  for name, place in places(cfg, hf_table(cfg)).items():
+    split = 1 if len(place.shape) == 1 else 4  # norms are whole everywhere, matrices in fsdp × tensor parts
+    whole = int(np.prod(place.shape))
+    assert sizes[name] == [whole // split] * split, name  # each part once, though two devices hold it
+  one = jax.sharding.SingleDeviceSharding(jax.devices()[3])
+  assert_same(jax.device_get(load_hf(tmp_path / "model", shardings=jax.tree.map(lambda _: one, params))[1]), params)
+
+
+def test_a_model_in_parts_is_put_together_once(tmp_path, monkeypatch):
+  for name, requires, files in (
+    ("tiny_parts", "tiny-parts-b==1.0\nRequires-Dist: tiny-parts-a (>=1.0)", {}),
+    ("tiny_parts_a", "", {"m.gguf.part00": b"GG"}), ("tiny_parts_b", "", {"m.gguf.part01": b"UF"}),
+  ):
+    (tmp_path / name / "data").mkdir(parents=True)
+    (tmp_path / name / "__init__.py").write_text("raise SystemExit('imported')")
+    for file, content in files.items():
+      (tmp_path / name / "data" / file).write_bytes(content)
+    info = tmp_path / f"{name}-1.0.dist-info"
+    info.mkdir()
+    needed = f"Requires-Dist: {requires}\n" if requires else ""
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 1.0\n{needed}")
+  monkeypatch.syspath_prepend(tmp_path)
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+  whole = resolve_model_path("package:tiny-parts")
+  assert whole.read_bytes() == b"GGUF" and whole.name == "m.gguf"
+  made = whole.stat().st_mtime_ns
+  assert resolve_model_path("package:tiny-parts") == whole and whole.stat().st_mtime_ns == made
+  assert [file.name for file in whole.parent.iterdir()] == ["m.gguf"]

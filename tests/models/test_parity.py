@@ -9,32 +9,28 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+import tiny
+from families import FAMILIES
 
-from grpo_jax.models.config import ModelConfig, param_shapes
 from grpo_jax.models.hf_io import load_hf, save_hf
 from grpo_jax.models.load import NAMES, load_any, resolve_model_path
 from grpo_jax.models.whole_vocabulary import full_logits
 
 GOLDENS = Path(__file__).parent / "goldens"
-DIRECTORIES = {
-  "tiny_llama": GOLDENS / "tiny_llama",
-  "tiny_qwen2": GOLDENS / "tiny_qwen2",
-  "tiny_qwen3": GOLDENS / "tiny_qwen3",
-  "stories260k": Path(__file__).parents[1] / "data" / "stories260k",
-}
+TINY = (
+  "tiny_llama", "tiny_llama3", "tiny_linear", "tiny_yarn", "tiny_qwen2", "tiny_qwen2_window", "tiny_qwen3",
+  "tiny_gemma2", "tiny_gemma3")
+DIRECTORIES = {name: GOLDENS / name for name in TINY} | {
+  "stories260k": Path(__file__).parents[1] / "data" / "stories260k"}
 TOLERANCE = 2e-4
-LIVE = {
-  "llama": {"tie_embeddings": False},
-  "qwen2": {"attention_bias": True, "head_width": 16},
-  "qwen3": {"qk_norm": True, "head_width": 16},
-}
 
 
 def our_logits(params, cfg, tokens_NT):
   return np.asarray(jax.jit(full_logits, static_argnums=1)(params, cfg, tokens_NT))
 
 
-@pytest.mark.parametrize("name, scan_layers", [*((n, True) for n in DIRECTORIES), ("tiny_qwen3", False)])
+@pytest.mark.parametrize("name, scan_layers", [
+  *((n, True) for n in DIRECTORIES), ("tiny_qwen3", False), ("tiny_gemma2", False), ("tiny_gemma3", False)])
 def test_golden_logits(name, scan_layers):
   golden = np.load(GOLDENS / f"{name}.npz")
   cfg, params = load_hf(DIRECTORIES[name])
@@ -44,34 +40,48 @@ def test_golden_logits(name, scan_layers):
   assert np.max(np.abs(ours - golden["logits_NTV"])) <= TOLERANCE
 
 
+@pytest.mark.parametrize("name, change", [
+  *((name, {"rope_scaling": None}) for name in ("tiny_llama3", "tiny_linear", "tiny_yarn")),
+  ("tiny_qwen2_window", {"layer_windows": ()}), ("tiny_gemma2", {"layer_windows": ()}),
+  ("tiny_gemma2", {"attention_cap": 0.0}), ("tiny_gemma2", {"logit_cap": 0.0}), ("tiny_gemma2", {"query_scalar": None}),
+  ("tiny_gemma3", {"window_rope_theta": None}), ("tiny_gemma3", {"layer_windows": (9, 0, 9)}),
+])
+def test_golden_logits_notice_each_switch(name, change):
+  """What a config says beyond its sizes is in force in the golden arrays: without it they are missed."""
+  golden = np.load(GOLDENS / f"{name}.npz")
+  cfg, params = load_hf(DIRECTORIES[name])
+  with jax.disable_jit():
+    ours = full_logits(params, dataclasses.replace(cfg, scan_layers=False, **change), golden["tokens_NT"])
+  assert np.max(np.abs(ours - golden["logits_NTV"])) >= 50 * TOLERANCE
+
+
 @pytest.mark.slow
-def test_golden_smollm2():
+@pytest.mark.parametrize("name, golden", [("smollm2-135m", "smollm2_135m"), ("gemma3-270m", "gemma3_270m")])
+def test_golden_real_weights(name, golden):
   try:
-    resolve_model_path("smollm2-135m")
+    resolve_model_path(name)
   except ValueError as error:
-    pytest.skip(f"{NAMES['smollm2-135m']}: {error}")
-  cfg, params, _ = load_any("smollm2-135m")
-  golden = np.load(GOLDENS / "smollm2_135m.npz")
+    pytest.skip(f"{NAMES[name]}: {error}")
+  cfg, params, _ = load_any(name)
+  golden = np.load(GOLDENS / f"{golden}.npz")
   prompts = sum(key.startswith("tokens_") for key in golden)
   assert prompts == 3
   for i in range(prompts):
     last = our_logits(params, cfg, golden[f"tokens_{i}"][None])[0, -4:]
-    assert np.max(np.abs(last[:, golden["ids"]] - golden[f"logits_{i}"])) <= TOLERANCE
+    gap = np.max(np.abs(last[:, golden["ids"]] - golden[f"logits_{i}"]))
+    print(f"{name} prompt {i}, {len(golden[f'tokens_{i}'])} tokens: largest difference {gap:.2g}")
+    assert gap <= TOLERANCE
     logsumexp = np.log(np.sum(np.exp(last.astype(np.float64)), -1))
     assert np.max(np.abs(logsumexp - golden[f"logsumexp_{i}"])) <= TOLERANCE
 
 
-@pytest.mark.parametrize("family", LIVE)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_transformers_loads_what_we_save(family, tmp_path):
   torch = pytest.importorskip("torch", reason="live parity needs torch; the golden arrays do not")
   import transformers
 
-  sizes = dict(vocab_size=48, num_layers=2, width=32, ffn_width=40, num_heads=4, num_kv_heads=2, head_width=8)
-  cfg = ModelConfig(**(sizes | LIVE[family]), rope_theta=300.0, norm_epsilon=1e-6)
-  rng = np.random.default_rng(0)
-  params = jax.tree.map(
-    lambda shape: rng.normal(0, 0.3, shape).astype(np.float32), param_shapes(cfg),
-    is_leaf=lambda x: isinstance(x, tuple))
+  cfg = tiny.config(vocab_size=48, norm_epsilon=1e-6, **FAMILIES[family])
+  params, rng = tiny.params(cfg), np.random.default_rng(0)
   path = save_hf(tmp_path / family, cfg, params)
   model, report = transformers.AutoModelForCausalLM.from_pretrained(
     path, dtype=torch.float32, attn_implementation="eager", output_loading_info=True)

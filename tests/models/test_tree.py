@@ -7,10 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
+from families import FAMILIES
 from jaxpr_flops import matmul_flops
 
 from grpo_jax.algorithms.spec import make_spec
 from grpo_jax.models.decoder import branches, decoder, head, prefill
+from grpo_jax.models.layers import Head
 from grpo_jax.models.logps import chunk_tokens, hidden_logps, tree_logps
 from grpo_jax.models.whole_vocabulary import full_logits
 from grpo_jax.training.optimizer import OptimizerSpec
@@ -19,11 +21,10 @@ from grpo_jax.training.state import new_state
 from grpo_jax.types import Prompts
 
 TEMPERATURE = 0.7
-FAMILIES = {
-  "llama": {}, "tied": {"tie_embeddings": True}, "qwen2": {"attention_bias": True}, "qwen3": {"qk_norm": True},
-}
 LOOPS = [("llama", scan, remat) for scan in (False, True) for remat in (False, True)]
-CASES = [*LOOPS, ("tied", True, False), ("qwen2", False, True), ("qwen3", True, False)]
+CASES = [
+  *LOOPS, ("tied", True, False), ("qwen2", False, True), ("qwen3", True, False), ("gemma2", True, True),
+  ("gemma3", False, False)]
 
 
 def packed(prompts: Prompts, tokens_BGT):
@@ -44,7 +45,7 @@ def flat_logps(params, cfg, rows, at, tokens_BGT, temperature):
   positions = jnp.broadcast_to(jnp.arange(rows.shape[1])[None, None], (B * G, 1, rows.shape[1]))
   hidden, _ = decoder(params, cfg, rows[:, None], positions, jnp.ones(positions.shape, bool))
   predicting = jnp.take_along_axis(hidden[:, 0], jnp.asarray(at)[..., None], 1)
-  logps = jax.nn.log_softmax(predicting @ head(params) / temperature)
+  logps = jax.nn.log_softmax(head(params, cfg).logits(predicting) / temperature)
   return jnp.take_along_axis(logps, tokens_BGT.reshape(B * G, T, 1), -1).reshape(B, G, T)
 
 
@@ -95,7 +96,7 @@ def test_tree_is_flat_in_float64(x64, family, scan, remat):
   check(family, scan, remat, "float64", 1e-9)
 
 
-@pytest.mark.parametrize("family, scan, remat", [CASES[0], CASES[3], *CASES[5:]])
+@pytest.mark.parametrize("family, scan, remat", [CASES[0], CASES[3], *CASES[5:8], ("qwen2_window", False, False)])
 def test_tree_is_flat_in_float32(family, scan, remat):
   check(family, scan, remat, "float32", 1e-5)
 
@@ -112,7 +113,8 @@ def test_tree_is_one_unpadded_sequence_at_a_time(cfg, params, prompts):
     np.testing.assert_allclose(ours[b, g, : len(completion)], want, atol=2e-5)
 
 
-@pytest.mark.parametrize("family, scan, remat", [("llama", False, False), ("qwen2", False, True)])
+@pytest.mark.parametrize(
+  "family, scan, remat", [("llama", False, False), ("qwen2", False, True), ("gemma2", True, True)])
 def test_padding_is_never_read(family, scan, remat):
   params, *batch = case(tiny.config(scan_layers=scan, remat=remat, **FAMILIES[family]))
   poisoned = params | {"embed": params["embed"].copy()}
@@ -141,7 +143,7 @@ def scored(chunk: int = 0, spoil: float = 0.0):
   matrix, weights = rng.normal(size=(8, 24)).astype(np.float32), rng.normal(size=mask.shape).astype(np.float32)
 
   def f(hidden, matrix):
-    logps, entropy = hidden_logps(hidden, matrix, tokens, mask, TEMPERATURE, chunk)
+    logps, entropy = hidden_logps(hidden, Head(matrix), tokens, mask, TEMPERATURE, chunk)
     return jnp.sum(weights * logps), (logps, entropy)
 
   (value, (logps, entropy)), gradients = jax.jit(jax.value_and_grad(f, (0, 1), has_aux=True))(hidden, matrix)

@@ -65,7 +65,7 @@ def test_what_is_converted_says_the_same(finished, tmp_path):
   assert convert.main(["--source", str(path), "--target", hf]) == 0
   assert convert.main(["--source", hf, "--target", orbax, "--to", "checkpoint"]) == 0
   assert convert.main(["--source", orbax, "--target", again]) == 0
-  run = load_run(str(path)).weights
+  run = load_run(str(path)).weights()
   for name in ("hf", "orbax", "again"):
     jax.tree.map(np.testing.assert_array_equal, run, load_any(tmp_path / name)[1])
   assert evaluated(c, tmp_path / "orbax", tmp_path / "eval")["greedy"] == last["greedy"]
