@@ -25,7 +25,8 @@ run mkdir -p "$workdir/logs"
 for ((i = 0; i < processes; i++)); do
   log=$workdir/logs/process-$i.log
   line=(env JAX_PLATFORMS=cpu XLA_FLAGS=--xla_force_host_platform_device_count="$devices"
-    JAX_COORDINATOR_ADDRESS=127.0.0.1:"$PORT" JAX_NUM_PROCESSES="$processes" JAX_PROCESS_ID="$i" "${command[@]}" "$@")
+    JAX_COORDINATOR_ADDRESS=127.0.0.1:"$PORT" JAX_COORDINATOR_BIND_ADDRESS=127.0.0.1:"$PORT"
+    JAX_NUM_PROCESSES="$processes" JAX_PROCESS_ID="$i" "${command[@]}" "$@")
   if [ "$DRY_RUN" = 1 ]; then
     echo "$(show "${line[@]}") > $(show "$log") 2>&1 < /dev/null &"
   else

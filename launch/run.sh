@@ -21,7 +21,7 @@ end_former() {
   if pid=$(cat "$LOG.pid" 2> /dev/null) && kill -0 "$pid" 2> /dev/null; then
     echo "run.sh: ending the run with process $pid"
     kill -TERM "$pid"
-    timeout "${GRACE:-90}" tail --pid="$pid" -f /dev/null || kill -KILL -- "-$pid"
+    timeout "${GRACE:-90}" tail -s 0.2 --pid="$pid" -f /dev/null || kill -KILL -- "-$pid"
   fi
 }
 

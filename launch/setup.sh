@@ -28,5 +28,6 @@ if [ -n "${BUCKET:-}" ] && ! mountpoint -q /mnt/bucket; then
   run sudo apt-get update -qq
   run sudo apt-get install -qq -y gcsfuse
   run sudo install -d -o "$(id -un)" /mnt/bucket
-  run gcsfuse --implicit-dirs "$BUCKET" /mnt/bucket
+  # Hosts see each other's files at once: no cached metadata, which some machine types would keep for ever.
+  run gcsfuse --implicit-dirs --metadata-cache-ttl-secs=0 --metadata-cache-negative-ttl-secs=0 "$BUCKET" /mnt/bucket
 fi

@@ -44,7 +44,7 @@ create() {
 }
 
 push() {
-  git diff --quiet HEAD || echo "tpu_pod.sh: uncommitted changes are not pushed" >&2
+  [ "$DRY_RUN" = 1 ] || git diff --quiet HEAD || echo "tpu_pod.sh: uncommitted changes are not pushed" >&2
   local archive=${TMPDIR:-/tmp}/grpo_jax-$NAME.tar.gz
   run git archive --format=tar.gz --prefix=grpo_jax/ --output="$archive" HEAD
   run gcloud compute tpus queued-resources scp "$archive" "$NAME:grpo_jax.tar.gz" --zone="$ZONE" --quiet \
