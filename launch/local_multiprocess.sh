@@ -21,6 +21,16 @@ PORT=${PORT:-$(python3 -c "$free")}
 read -r -a command <<< "$COMMAND"
 pids=()
 
+end_all() {  # SIGTERM, then after GRACE seconds SIGKILL, to every group
+  local pid tenths=$((${GRACE:-30} * 10))
+  for pid in ${pids[@]+"${pids[@]}"}; do kill -TERM -- "-$pid" 2> /dev/null || true; done
+  for pid in ${pids[@]+"${pids[@]}"}; do
+    while kill -0 -- "-$pid" 2> /dev/null && ((tenths-- > 0)); do sleep 0.1; done
+    kill -KILL -- "-$pid" 2> /dev/null || true
+  done
+}
+trap 'end_all; exit 143' INT TERM
+
 run mkdir -p "$workdir/logs"
 for ((i = 0; i < processes; i++)); do
   log=$workdir/logs/process-$i.log
@@ -37,16 +47,6 @@ for ((i = 0; i < processes; i++)); do
   fi
 done
 if [ "$DRY_RUN" = 1 ]; then exit; fi
-
-end_all() {  # SIGTERM, then after GRACE seconds SIGKILL, to every group
-  local pid tenths=$((${GRACE:-30} * 10))
-  for pid in "${pids[@]}"; do kill -TERM -- "-$pid" 2> /dev/null || true; done
-  for pid in "${pids[@]}"; do
-    while kill -0 -- "-$pid" 2> /dev/null && ((tenths-- > 0)); do sleep 0.1; done
-    kill -KILL -- "-$pid" 2> /dev/null || true
-  done
-}
-trap 'end_all; exit 143' INT TERM
 
 left=$processes
 ended=()
