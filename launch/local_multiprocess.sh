@@ -27,6 +27,7 @@ end_all() {  # SIGTERM, then after GRACE seconds SIGKILL, to every group
   for pid in ${pids[@]+"${pids[@]}"}; do
     while kill -0 -- "-$pid" 2> /dev/null && ((tenths-- > 0)); do sleep 0.1; done
     kill -KILL -- "-$pid" 2> /dev/null || true
+    wait "$pid" 2> /dev/null || true
   done
 }
 trap 'end_all; exit 143' INT TERM

@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 
 ROOT = pathlib.Path(__file__).parents[2]
 POD = {"NAME": "grpo", "ZONE": "us-west4-a", "ACCELERATOR": "v5litepod-16"}
@@ -50,3 +51,12 @@ def alive(pid: int) -> bool:
     return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
   except (ProcessLookupError, FileNotFoundError):
     return False
+
+
+def gone(pids: list[int]) -> bool:
+  """Whether none of the processes runs, now or within five seconds (the kernel takes its time after a SIGKILL)."""
+  for _ in range(100):
+    if not any(map(alive, pids)):
+      return True
+    time.sleep(0.05)
+  return False

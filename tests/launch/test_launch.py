@@ -10,7 +10,7 @@ import sys
 
 import pytest
 import yaml
-from cloud import POD, ROOT, Cloud, alive
+from cloud import POD, ROOT, Cloud, alive, gone
 
 SCRIPTS = sorted(p.relative_to(ROOT) for p in (ROOT / "launch").rglob("*") if p.suffix in (".sh", ".sbatch"))
 SOURCED = ("common.sh", "tpu_health.sh")
@@ -107,11 +107,11 @@ def test_a_run_on_the_same_pod_takes_the_place_of_the_former_one(tmp_path):
     cloud.run("launch/tpu_pod.sh", "run", "--config=slow", f"--workdir={cloud.bucket}", **POD)
     pids.append(int(pathlib.Path(f"{log}.pid").read_text()))
     assert alive(pids[n]), log.read_text()
-  assert not alive(pids[0]) and "process: running" in cloud.run("launch/tpu_pod.sh", "status", **POD)
+  assert gone(pids[:1]) and "process: running" in cloud.run("launch/tpu_pod.sh", "status", **POD)
   cloud.run("launch/tpu_pod.sh", "push", **POD)
   assert (tmp_path / "host/grpo_jax/runs").is_dir()
   cloud.run("launch/tpu_pod.sh", "stop", **POD)
-  assert not alive(pids[1])
+  assert gone(pids)
 
 
 @needs_git
@@ -137,8 +137,8 @@ def test_babysit_gives_up_and_waits_longer_each_time(tmp_path):
 def test_a_network_that_fails_deletes_no_pod(tmp_path):
   cloud = Cloud(tmp_path, request="OFFLINE")
   command = ["launch/babysit.sh", "--config=x"]
-  process = subprocess.Popen(
-    command, cwd=ROOT, env=cloud.environment(POLL="0", **POD), stdout=subprocess.PIPE, text=True, start_new_session=True)
+  options = {"stdout": subprocess.PIPE, "text": True, "start_new_session": True}
+  process = subprocess.Popen(command, cwd=ROOT, env=cloud.environment(POLL="0", **POD), **options)
   lines = [process.stdout.readline() for _ in range(3)]
   os.killpg(process.pid, signal.SIGKILL)
   process.communicate(timeout=10)

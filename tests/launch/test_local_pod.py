@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from cloud import ROOT, Cloud, alive
+from cloud import ROOT, Cloud, gone
 
 VARIABLES = (
   "JAX_PLATFORMS", "XLA_FLAGS", "JAX_COORDINATOR_ADDRESS", "JAX_COORDINATOR_BIND_ADDRESS", "JAX_NUM_PROCESSES",
@@ -63,7 +63,7 @@ def test_when_one_dies_the_others_and_their_children_are_ended(pod, tmp_path):
   output = process.communicate(timeout=20)[0]
   assert process.returncode == 3
   assert f"process 1 died with status 3; {tmp_path}/work/logs/process-1.log ends:\nno memory\n" in output
-  assert not any(map(alive, started))
+  assert gone(started)
 
 
 @pytest.mark.parametrize("deaf", ["", "trap '' TERM; "])
@@ -72,7 +72,7 @@ def test_sigterm_ends_the_whole_pod_even_where_it_is_ignored(deaf, pod, tmp_path
   started = pids(tmp_path, 4)
   process.send_signal(signal.SIGTERM)
   process.communicate(timeout=20)
-  assert process.returncode == 143 and not any(map(alive, started))
+  assert process.returncode == 143 and gone(started)
 
 
 def test_the_time_of_all_is_bounded(pod):
