@@ -86,18 +86,22 @@ def countdown(
   return float(text is not None and solves(in_tags(text).partition("=")[0], numbers, target, use_all))
 
 
-def _solve(terms: tuple[tuple[fractions.Fraction, str], ...], target: int, use_all: bool) -> str | None:
-  """The first expression found by joining two terms at a time."""
+def _solve(terms: tuple[tuple[fractions.Fraction, str], ...], target: int, use_all: bool, dead: set) -> str | None:
+  """The first expression found by joining two terms at a time; `dead` holds the values that led nowhere."""
   if not use_all or len(terms) == 1:
     found = next((text for value, text in terms if value == target), None)
     if found or len(terms) == 1:
       return found
+  values = tuple(sorted(value for value, _ in terms))
+  if values in dead:
+    return None
+  dead.add(values)
   for (i, (x, left)), (j, (y, right)) in itertools.permutations(enumerate(terms), 2):
     rest = tuple(term for k, term in enumerate(terms) if k not in (i, j))
     for symbol, operate in _SYMBOLS.items():
       if (symbol in "+*" and i > j) or (symbol == "/" and not y):
         continue
-      if found := _solve((*rest, (operate(x, y), f"({left}{symbol}{right})")), target, use_all):
+      if found := _solve((*rest, (operate(x, y), f"({left}{symbol}{right})")), target, use_all, dead):
         return found
   return None
 
@@ -110,7 +114,7 @@ def write(answer: str, options: Mapping) -> str:
   """
   numbers, target = _problem(answer)
   terms = tuple((fractions.Fraction(number), str(number)) for number in numbers)
-  found = _solve(terms, target, options.get("use_all", True))
+  found = _solve(terms, target, options.get("use_all", True), set())
   if found is None:
     raise ValueError(f"the Countdown problem {answer[:80]!r} has no solution; correct the data.")
   return (options.get("after") or "") + found + (options.get("until") or "")

@@ -7,6 +7,8 @@ import collections
 import json
 import sys
 
+import reasoning_gym  # noqa: F401 - before the first deadline starts
+
 from grpo_jax.data.example import Example
 from grpo_jax.rewards.calls import Call, RuleContext
 from grpo_jax.rewards.gym_answers import _dataset

@@ -12,7 +12,7 @@ from grpo_jax.rewards.gym_answers import reasoning_gym, write
 from grpo_jax.rewards.gym_tasks import OFFERED, RAISING, REFUSED
 from grpo_jax.rewards.workers import WorkerPool
 
-SETTINGS = {"workers": 2, "deadline_seconds": 20.0, "max_error_rate": 0.0}
+SETTINGS = {"workers": 1, "deadline_seconds": 20.0, "max_error_rate": 0.0}
 CHEAP = ("chain_sum", "leg_counting", "spell_backward", "letter_counting", "prime_factorization", "number_sorting")
 
 
@@ -27,7 +27,7 @@ def score(completion, gold, **options):
 @pytest.fixture
 def pool(monkeypatch):
   monkeypatch.syspath_prepend(gym_audit.__file__.rpartition("/")[0])
-  pool = WorkerPool(2, [gym_audit.RULE], deadline_seconds=5.0)
+  pool = WorkerPool(1, [gym_audit.RULE], deadline_seconds=5.0)
   yield pool
   pool.close()
 
@@ -71,12 +71,15 @@ def test_the_table_is_about_the_tasks_that_there_are():
 
 def test_self_test_and_nonsense_on_cheap_tasks():
   examples = [Example("", answer(task, i)) for task in CHEAP for i in range(3)]
-  for options in ({}, {"after": "Answer:", "until": "<end>"}):
-    with Rewards({"gym": {"rule": "reasoning_gym", "options": options}}, **SETTINGS) as rewards:
-      assert rewards.self_test(examples, n=len(examples)) == {"gold": 1.0, "wrong": 0.0, "n": len(examples)}
-      with pytest.raises(ValueError, match="its scorer"):
-        rewards.self_test([Example("", answer("coin_flip"))])
-      assert nonsense(rewards, examples) == {(0.0, "")}
+  components = {
+    "tags": {"rule": "reasoning_gym"},
+    "after": {"rule": "reasoning_gym", "options": {"after": "Answer:", "until": "<end>"}},
+  }
+  with Rewards(components, **SETTINGS) as rewards:
+    assert rewards.self_test(examples) == {"gold": 1.0, "wrong": 0.0, "n": len(examples)}
+    with pytest.raises(ValueError, match="its scorer"):
+      rewards.self_test([Example("", answer("coin_flip"))])
+    assert nonsense(rewards, examples) == {(0.0, "")}
 
 
 def nonsense(rewards, examples):
@@ -88,10 +91,10 @@ def nonsense(rewards, examples):
 
 def test_the_audit_finds_again_what_the_table_says(pool):
   for task in ("spell_backward", "complex_arithmetic", "prime_factorization"):
-    found = gym_audit.audit(pool, task, entries=3)
+    found = gym_audit.audit(pool, task, entries=2)
     assert found["gold"] == 1.0
     assert found["junk"] == 1.0 if task in REFUSED else found["junk"] <= OFFERED[task]
-    assert bool(found["failures"]) == (task in RAISING)
+    assert any("error" in kind for kind in found["failures"]) == (task in RAISING)
 
 
 @pytest.mark.slow
@@ -99,7 +102,7 @@ def test_the_audit_of_every_task(pool):
   for task, mark in OFFERED.items():
     found = gym_audit.audit(pool, task)
     assert found["gold"] == 1.0 and found["junk"] <= mark + 1e-6, found
-    assert bool(found["failures"]) == (task in RAISING), found
+    assert any("error" in kind for kind in found["failures"]) == (task in RAISING), found
 
 
 @pytest.mark.slow

@@ -73,7 +73,7 @@ def attack(rule, texts):
 
 @pytest.mark.parametrize("rule", sorted(RULES))
 def test_a_few_hundred_hostile_strings(rule):
-  texts = hostile({"math": 80, "code": 120}.get(rule, 300))
+  texts = hostile(300)[:: {"math": 6, "code": 3}.get(rule, 1)]  # a hang costs math a new worker, a text code a process
   seconds, scores, kinds = attack(rule, texts)
   assert seconds < 60
   assert RULES[rule].isolated or not kinds  # in the main process nothing may fail
