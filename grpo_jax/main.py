@@ -15,21 +15,27 @@ from ml_collections import config_flags
 from grpo_jax.config.identity import identity
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; fields can be replaced: --config.a.b=value.")
+PREEMPTED_STATUS = 143  # as of a process that SIGTERM ended; schedulers requeue on it
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default runs/NAME-HASH of the config.")
 
 
 def run(config, workdir: pathlib.Path) -> dict:
   """All stages of `config.task` in `workdir`; returns the summary."""
+  import jax
+
+  from grpo_jax.distributed.multihost import check_agreement, code_version, is_first
   from grpo_jax.rewards.combine import Rewards
   from grpo_jax.runs.evaluate import run_eval
   from grpo_jax.runs.export import write_export
   from grpo_jax.runs.report import write_report
   from grpo_jax.runs.rl import run_rl
-  from grpo_jax.runs.setup import make_setup
+  from grpo_jax.runs.setup import facts_of, make_setup
   from grpo_jax.runs.stage import claim
   from grpo_jax.runs.supervised import run_preference, run_sft
 
+  check_agreement({"config": identity(config), "code": code_version(), "jax": jax.__version__})
   setup = make_setup(config)
+  check_agreement({"data": facts_of(setup)})
   r = config.rewards
   options = {"workers": r.workers, "deadline_seconds": r.deadline_seconds, "max_error_rate": r.max_error_rate}
   params = None
@@ -52,7 +58,7 @@ def run(config, workdir: pathlib.Path) -> dict:
       params = run_rl(setup, workdir, rewards, params)
   if config.checkpoint.export:
     print("exported:", *write_export(setup, workdir, params))
-  return write_report(workdir, config)
+  return write_report(workdir, config) if is_first() else {}
 
 
 def parse(argv):
@@ -72,20 +78,33 @@ def parse(argv):
 
 
 def main(argv):
-  """Runs the config of the flags in its workdir; bad input ends in one sentence and exit status 1."""
+  """Runs the config of the flags in its workdir; bad input ends in one sentence and exit status 1.
+
+  Exit status 143 says that the run was asked to stop (SIGTERM) and has saved: the same command continues it.
+  """
   if len(argv) > 1:
     raise app.UsageError(f"unknown arguments {argv[1:]}")
+  from grpo_jax.distributed.multihost import initialize, is_first
+  from grpo_jax.distributed.preemption import Preempted
   from grpo_jax.rewards.self_test import RewardError
 
   logging.set_verbosity(logging.ERROR)
   os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
   config = CONFIG.value
+  initialize()
+  if not is_first():
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115  for as long as the process lives
   workdir = pathlib.Path(WORKDIR.value or f"runs/{config.name}-{identity(config)}")
   print(f"workdir: {workdir}", flush=True)
   try:
     run(config, workdir)
+  except Preempted as stop:
+    print(f"preempted: {stop}", flush=True)
+    sys.exit(PREEMPTED_STATUS)
   except (ValueError, RewardError) as error:
     sys.exit(f"error: {error}")
+  except OSError as error:
+    sys.exit(f"error: {error}; what was saved before is whole: make room or restore access, and run the same command")
 
 
 if __name__ == "__main__":

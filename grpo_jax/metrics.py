@@ -5,6 +5,8 @@ import math
 import os
 import pathlib
 
+from grpo_jax.distributed.multihost import is_first
+
 
 def means(metrics: dict) -> dict[str, float]:
   """{name: (sum, count)} as {name: sum / count}; an empty count gives nan."""
@@ -24,7 +26,9 @@ class MetricsLog:
     self._events = self._wandb = None
 
   def resume(self, step: int) -> None:
-    """Opens for appending after `step`; -1 starts anew."""
+    """Opens for appending after `step`; -1 starts anew. Only the first process writes."""
+    if not is_first():
+      return
     kept = [row for row in read_rows(self.path) if row["step"] <= step]
     fresh = self.path.with_suffix(".tmp")
     fresh.write_text("".join(json.dumps(row) + "\n" for row in kept))
@@ -41,6 +45,8 @@ class MetricsLog:
 
   def write(self, step: int, kind: str, values: dict[str, float]) -> None:
     """Appends a line {"step", "kind", …}; not-a-number is written as null."""
+    if self._file is None:
+      return
     values = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in values.items()}
     self._file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
     self._file.flush()
@@ -53,6 +59,8 @@ class MetricsLog:
 
   def sync(self) -> None:
     """On disk before a checkpoint says that these steps happened."""
+    if self._file is None:
+      return
     self._file.flush()
     os.fsync(self._file.fileno())
 

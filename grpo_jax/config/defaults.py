@@ -80,6 +80,9 @@ def default_config() -> ConfigDict:
     "tensorboard": True,  # write event files
     "wandb_project": "",  # Weights & Biases project; empty is off (needs the wandb package)
   })
+  c.distributed = ConfigDict({
+    "deadline_seconds": 600.0,  # most that a step of many processes may take before all of them exit; 0 is off
+  })
   c.mesh = ConfigDict({
     "data": -1,  # devices along the batch; -1 takes what is left
     "fsdp": 1,  # devices over which parameters and the batch are split

@@ -6,7 +6,8 @@ import json
 from ml_collections import ConfigDict
 
 # What may change between two starts of one run: how it is watched and kept, not what is computed.
-FREE_KEYS = ("checkpoint", "log", "contamination", "rewards.workers", "rewards.deadline_seconds", "rewards.self_test")
+FREE_KEYS = (
+  "checkpoint", "distributed", "log", "contamination", "rewards.workers", "rewards.deadline_seconds", "rewards.self_test")
 
 
 def identity(config: ConfigDict) -> str:

@@ -1,13 +1,16 @@
 """Held-out evaluation: a greedy pass and k samples per problem, judged by the training reward's components."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from grpo_jax.data.example import Example
+from grpo_jax.distributed.multihost import fetch, joined_rows, own_rows, summed
 from grpo_jax.evaluation.pass_at_k import bootstrap, pass_at_k, wilson
 from grpo_jax.rewards.combine import Rewards
+from grpo_jax.rewards.scores import Scores
 from grpo_jax.types import Rollout
 
 
@@ -17,12 +20,26 @@ def completion_texts(tokenizer, tokens_BGT, mask_BGT) -> list[list[str]]:
   return [[tokenizer.decode(t[m]) for t, m in zip(*row, strict=True)] for row in rows]
 
 
-def judge(rollout: Rollout, examples, tokenizer, rewards: Rewards):
-  """Texts and scores of the first `len(examples)` rows of a rollout on the host."""
+def judge(rollout: Rollout, examples, tokenizer, rewards: Rewards, *, all_texts: bool = False):
+  """Texts, scores, lengths and truncation of the first `len(examples)` rows of a rollout, on the host.
+
+  Of several processes each scores the rows that are its own, and has only their texts unless it asks for all.
+  """
   n = len(examples)
-  tokens, mask, truncated = (np.asarray(a)[:n] for a in (rollout.tokens_BGT, rollout.mask_BGT, rollout.truncated_BG))
-  texts = completion_texts(tokenizer, tokens, mask)
-  return texts, rewards(texts, examples, mask.sum(-1), truncated, tokens.shape[-1]), mask.sum(-1), truncated
+  tokens, mask, truncated = (a[:n] for a in fetch((rollout.tokens_BGT, rollout.mask_BGT, rollout.truncated_BG)))
+  lengths, own = mask.sum(-1), own_rows(n)
+  texts = dict(zip(own, completion_texts(tokenizer, tokens[own], mask[own]), strict=True))
+  scores = rewards([texts[i] for i in own], [examples[i] for i in own], lengths[own], truncated[own], tokens.shape[-1])
+  if all_texts and len(own) < n:
+    texts = dict(enumerate(completion_texts(tokenizer, tokens, mask)))
+  return [texts.get(i, []) for i in range(n)], _of_all(scores, n), lengths, truncated
+
+
+def _of_all(scores: Scores, n: int) -> Scores:
+  """The scores of all processes' rows; messages of failures stay with the process that saw them."""
+  rows = joined_rows({"": scores.rewards_BG, **scores.components}, n)
+  counts = summed({"errors": scores.errors, "deadlines": scores.deadlines})
+  return dataclasses.replace(scores, rewards_BG=rows.pop(""), components=rows, **counts)
 
 
 @dataclass(frozen=True)
@@ -45,7 +62,8 @@ def ask(sample: Callable, heldout, tokenizer, rewards: Rewards, batch: int) -> A
   texts, scores, lengths, cut = [], [], [], []
   for start in range(0, len(heldout.examples), batch):
     examples = heldout.examples[start : start + batch]
-    text, score, length, truncated = judge(sample(heldout.batch(start, batch)), examples, tokenizer, rewards)
+    text, score, length, truncated = judge(
+      sample(heldout.batch(start, batch)), examples, tokenizer, rewards, all_texts=True)
     texts, scores, lengths, cut = [*texts, *text], [*scores, score], [*lengths, length], [*cut, truncated]
   names = scores[0].components
   joined = {name: np.concatenate([s.components[name] for s in scores]) for name in names}

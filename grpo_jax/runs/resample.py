@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from grpo_jax.distributed.mesh import put
+from grpo_jax.distributed.multihost import fetch
 from grpo_jax.rewards.scores import Scores
 from grpo_jax.runs.curriculum import advanced
 from grpo_jax.runs.rollouts import Collected, judged, sampled
@@ -26,7 +27,7 @@ def resampled(run, state, score) -> Collected:
     position, passed = drawn.position, passed + drawn.passed
     result = judged(run, state, rollout, drawn)
     rewards = result.signals.rewards_BG
-    parts.append((jax.device_get(rollout), result, rewards.max(1) > rewards.min(1)))
+    parts.append((fetch(rollout), result, rewards.max(1) > rewards.min(1)))
     found += int(parts[-1][2].sum())
     if found >= config.train.prompts:
       break

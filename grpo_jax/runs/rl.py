@@ -9,6 +9,7 @@ import numpy as np
 from grpo_jax.algorithms.spec import initial_state, needs
 from grpo_jax.data.batches import choose_bucket
 from grpo_jax.distributed.mesh import put
+from grpo_jax.distributed.multihost import fetch
 from grpo_jax.metrics import means
 from grpo_jax.rewards.combine import Rewards
 from grpo_jax.runs.heldout import log_heldout
@@ -52,7 +53,7 @@ class RLRun:
     config, programs, clock, scored = self.config, self.programs, [time.perf_counter()], {}
 
     def score(rollout):  # dispatched before the rewards: the device scores while the host judges
-      P, lengths = rollout.prompts.tokens_BP.shape[1], np.asarray(rollout.mask_BGT).sum(-1)
+      P, lengths = rollout.prompts.tokens_BP.shape[1], fetch(rollout.mask_BGT).sum(-1)
       rollout = programs(("samples", P, lengths.shape[1]), rollout) if "greedy" in self.asks else rollout
       key = (P, choose_bucket(lengths.ravel().tolist(), config.completion_buckets), rollout.mask_BGT.shape[1])
       clock.append(time.perf_counter())

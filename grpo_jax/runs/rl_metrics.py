@@ -6,6 +6,7 @@ import re
 import jax
 import numpy as np
 
+from grpo_jax.distributed.multihost import fetch, is_first
 from grpo_jax.metrics import means
 from grpo_jax.types import Experience
 
@@ -65,8 +66,10 @@ def save_skipped(directory: pathlib.Path, iteration: int, numbers: dict, experie
   """Writes a batch whose gradient was not finite, as its numbers say, to `skipped/iteration_N.npz`."""
   if not numbers["update/skipped"]:
     return
+  leaves = jax.tree_util.tree_leaves_with_path(fetch(experience))
+  if not is_first():
+    return
   folder = directory / "skipped"
   folder.mkdir(exist_ok=True)
-  leaves = jax.tree_util.tree_leaves_with_path(experience)
   named = {jax.tree_util.keystr(path).strip("."): np.asarray(a) for path, a in leaves}
   np.savez(folder / f"iteration_{iteration}.npz", **named)

@@ -55,6 +55,13 @@ def make_setup(config: ConfigDict) -> Setup:
   return Setup(config, mesh, model.cfg, model.tokenizer, train, heldout, model.weights, notes)
 
 
+def facts_of(setup: Setup) -> str:
+  """The data as processes compare it: sizes, and the first problems of each split."""
+  heldout = setup.heldout.examples[:8] if setup.heldout else []
+  first = [setup.train[i] for i in range(8)] if setup.train else []
+  return repr((len(setup.train.source) if setup.train else 0, first, heldout))
+
+
 def draw_heldout(config: ConfigDict, tokenizer: Tokenizer, train: Stream | None = None) -> tuple[Heldout, dict]:
   """The held-out problems of `config.data`, and notes on them: over-long ones, ones that are in the training data."""
   examples = Stream(make_source(config.data.to_dict(), "heldout"), seed=0)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from grpo_jax.algorithms.table import Signals
+from grpo_jax.distributed.multihost import fetch
 from grpo_jax.rewards.scores import Scores
 from grpo_jax.rewards.steps import step_scores
 from grpo_jax.runs.group_size import members
@@ -57,7 +58,7 @@ def _members(which: slice, scores, lengths_BG, truncated_BG):
 
 
 def _steps(run, rollout, drawn):
-  tokens, mask = np.asarray(rollout.tokens_BGT), np.asarray(rollout.mask_BGT)
+  tokens, mask = fetch(rollout.tokens_BGT), fetch(rollout.mask_BGT)
   rewards, ends = np.zeros(tokens.shape, np.float32), np.zeros(tokens.shape, bool)
   texts = {t: run.setup.tokenizer.decode([t]) for t in np.unique(tokens[mask]).tolist()}
   for b, g in np.ndindex(tokens.shape[:2]):

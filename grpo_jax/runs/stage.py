@@ -11,6 +11,8 @@ import jaxlib
 from ml_collections import ConfigDict
 
 from grpo_jax.config.identity import identity_items
+from grpo_jax.distributed.multihost import Deadline, barrier, is_first
+from grpo_jax.distributed.preemption import Preempted, Preemption
 from grpo_jax.metrics import MetricsLog
 from grpo_jax.runs.saved import Saved
 
@@ -26,6 +28,12 @@ def environment() -> dict:
 
 def claim(workdir: pathlib.Path, config: ConfigDict) -> None:
   """Makes the workdir this config's, or raises ValueError naming the keys in which another config has it."""
+  if is_first():
+    _claim(workdir, config)
+  barrier("claim")
+
+
+def _claim(workdir: pathlib.Path, config: ConfigDict) -> None:
   workdir.mkdir(parents=True, exist_ok=True)
   path, mine = workdir / "config.json", identity_items(config)
   if path.exists():
@@ -60,13 +68,16 @@ class Stage:
   def __init__(self, workdir, config: ConfigDict, *, total: int, name: str):
     self.name, self.total, self.every, self.log_every = name, total, config.checkpoint.every, config.log.every
     self.directory = pathlib.Path(workdir) / name
-    self.directory.mkdir(parents=True, exist_ok=True)
+    if is_first():
+      self.directory.mkdir(parents=True, exist_ok=True)
+    barrier(self.name)
     self.saved = Saved(self.directory / "checkpoints", keep=config.checkpoint.keep)
     self.start, self._newest = self.saved.latest(), None
     log = config.log
     self._metrics = MetricsLog(
       self.directory, tensorboard=log.tensorboard, wandb_project=log.wandb_project, config=config.to_dict())
-    self._clock = None
+    self._clock, self._preemption = None, Preemption()
+    self._deadline = Deadline(config.distributed.deadline_seconds if jax.process_count() > 1 else 0)
 
   @property
   def done(self) -> bool:
@@ -87,10 +98,12 @@ class Stage:
     if not self.done:
       self._metrics.resume(self.start if self.start else -1)
     self._clock = (time.perf_counter(), self.start)
+    self._deadline.wind(f"{self.name} step {self.start + 1}")
     return state
 
   def log(self, step: int, kind: str, values: dict, line: str) -> None:
     """One line of metrics.jsonl and one of the terminal, every `log.every` steps and at the last."""
+    self._deadline.wind(f"what follows {self.name} step {step}")
     if kind == "train" and step % self.log_every and step != self.total:
       return
     self._metrics.write(step, kind, values)
@@ -100,14 +113,24 @@ class Stage:
     print(f"{self.name} {step}/{self.total}  {line}{eta}", flush=True)
 
   def maybe_save(self, step: int, state, greedy: float | None = None) -> None:
-    """Saves every `checkpoint.every` steps and at the last, after the log lines up to here are on disk."""
-    if step == self.total or (self.every and step % self.every == 0):
+    """Saves every `checkpoint.every` steps and at the last, after the log lines up to here are on disk.
+
+    Raises:
+      Preempted: the run was asked to stop, and this step is on disk.
+    """
+    leave = self._preemption.reached(step) and step < self.total
+    if leave or step == self.total or (self.every and step % self.every == 0):
       self._metrics.sync()
       self.saved.save(step, state, greedy)
+    if leave:
+      self.saved.wait()
+      self._deadline.stop()
+      raise Preempted(f"saved {self.name} step {step} of {self.total}; the same command continues from there")
 
   def finish(self, notes: dict) -> None:
     """Waits for the last save and closes the files."""
     self.saved.close()
-    if not self.done:
+    self._deadline.stop()
+    if not self.done and is_first():
       self._metrics.close()
       _write(self.directory / "notes.json", notes)
