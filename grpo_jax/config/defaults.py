@@ -13,7 +13,7 @@ def default_config() -> ConfigDict:
   c.seed = 0  # integer; parameters, data order and samples are functions of it
   c.model = _model()
   c.tokenizer = _tokenizer()
-  c.data = ConfigDict()  # a source (see data/sources.py KINDS): {"kind": …, options}
+  c.data = ConfigDict()  # a source: {"kind": …, options}; docs/data.md has the kinds
   c.data_seed = 0  # integer; order of the data, apart from `seed` so that arms can share prompts
   c.contamination = "refuse"  # held-out problems that are training problems too: refuse | warn | off (unchecked)
   c.curriculum = ConfigDict({  # low 0 and high 1 are off; RL only
