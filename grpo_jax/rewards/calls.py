@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from grpo_jax.data.example import Example
 
 
+class RewardError(RuntimeError):
+  """The rewards cannot be trusted: too many items failed, a rule misjudges a known answer, or it cannot start."""
+
+
 @dataclasses.dataclass(frozen=True)
 class RuleContext:
   """What a rule may know of a completion beside its text; lengths are in completion tokens."""

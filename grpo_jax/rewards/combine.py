@@ -71,7 +71,7 @@ class Rewards:
     Raises:
       RewardError: more than `max_error_rate` of a component's items failed, over all calls or in this one,
         where a single failure does not count.
-      RuntimeError: a worker could not start.
+      RewardError: a worker could not start.
     """
     B, G = lengths_BG.shape
     assert truncated_BG.shape == (B, G), truncated_BG.shape

@@ -61,7 +61,8 @@ def _check_options(key: str, component: Component) -> None:
     if parameter.default is parameter.empty and option not in component.options:
       raise ValueError(f"{key}.{option} is missing; {takes}: set it.")
   if not component.rule.isolated:  # a dry run finds the values that the rule refuses
-    outcome = rules.evaluate(component.call("", Example("", "0"), RuleContext(0, False, 2**31)))
+    example = Example("", component.rule.sample or "0")
+    outcome = rules.evaluate(component.call("", example, RuleContext(0, False, 2**31)))
     if outcome.failure:
       raise ValueError(f"{key}={component.options!r} fail in rule {component.rule_name}: {outcome.message}")
 

@@ -2,10 +2,9 @@
 
 import collections
 
-from grpo_jax.rewards.calls import Call, Outcome
+from grpo_jax.rewards.calls import Call, Outcome, RewardError
 from grpo_jax.rewards.components import Component
 from grpo_jax.rewards.scores import Failure
-from grpo_jax.rewards.self_test import RewardError
 
 
 class FailureCount:

@@ -12,8 +12,9 @@ import re
 from collections.abc import Callable, Mapping
 
 from grpo_jax.data.example import Example
-from grpo_jax.rewards import math_answers
+from grpo_jax.rewards import code_answers, countdown, gym_answers, math_answers, text_rules
 from grpo_jax.rewards.calls import Call, Outcome, RuleContext
+from grpo_jax.rewards.extract import cut
 
 # A minus counts as a sign unless it follows an operand: "5-3" ends in 3, "= -3" in -3.
 _NUMBER = re.compile(
@@ -21,15 +22,6 @@ _NUMBER = re.compile(
   r"(?P<digits>(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
   r"(?P<exponent>[eE][+-]?[0-9]+)?"
 )
-
-
-def _cut(text: str, after: str | None, until: str | None) -> str | None:
-  """The text after the last `after` and before the next `until`; None where `after` is missing."""
-  if after:
-    _, marker, text = text.rpartition(after)
-    if not marker:
-      return None
-  return text.partition(until)[0] if until else text
 
 
 def parse_number(text: str, pick: str = "last") -> decimal.Decimal | None:
@@ -60,7 +52,7 @@ def exact(
   completion: str, example: Example, context: RuleContext, after: str | None = None, until: str | None = None
 ) -> float:
   """1 where the completion is the answer, surrounding blanks aside; see `numeric` for `after` and `until`."""
-  text = _cut(completion, after, until)
+  text = cut(completion, after, until)
   return float(text is not None and text.strip() == example.answer.strip())
 
 
@@ -83,7 +75,7 @@ def numeric(
   gold = parse_number(example.answer)
   if gold is None:
     raise ValueError(f"the answer {example.answer[:80]!r} holds no number; use the rule exact or math.")
-  text = _cut(completion, after, until)
+  text = cut(completion, after, until)
   return float(text is not None and parse_number(text, pick) == gold)
 
 
@@ -100,9 +92,7 @@ def format(
 
   `opened` is for prompts that already end with the opening tag, which the completion then must not repeat.
   """
-  text = open_tag + completion if opened else completion.lstrip()
-  one_block = text.startswith(open_tag) and text.count(open_tag) == 1 == text.count(close_tag)
-  return float(one_block and bool(text.partition(close_tag)[2].strip()))
+  return float(text_rules.is_one_block(completion, open_tag, close_tag, opened))
 
 
 def length(completion: str, example: Example, context: RuleContext, target: int) -> float:
@@ -132,6 +122,10 @@ def soft_overlong(
   return max(-1.0, min(0.0, (max_length - cache - context.length) / cache))
 
 
+def write_nothing(answer: str, options: Mapping) -> None:
+  """Of an answer that tells right from wrong without holding a right one."""
+
+
 def write_plain(answer: str, options: Mapping) -> str:
   """A completion that gives this answer, as the options `after` and `until` want it."""
   return (options.get("after") or "") + answer + (options.get("until") or "")
@@ -144,7 +138,8 @@ class Rule:
   score: Callable[..., float]
   judges_answer: bool = False  # the gold answer must score 1 and any other 0
   isolated: bool = False  # run in a worker process, under the deadline
-  write: Callable[[str, Mapping], str] = write_plain  # (answer, options) -> a completion giving that answer
+  write: Callable[[str, Mapping], str | None] = write_plain  # (answer, options) -> a completion giving that answer
+  sample: str = ""  # an answer in the rule's own form, where that is more than the bare text of a right one
   prepare: Callable[[], None] = lambda: None  # once in each worker, before the first deadline starts
 
 
@@ -158,7 +153,30 @@ RULES = {
     write=math_answers.write,
     prepare=math_answers.prepare,
   ),
+  "string": Rule(text_rules.string, judges_answer=True),
+  "code": Rule(
+    code_answers.code,
+    judges_answer=True,
+    isolated=True,
+    write=write_nothing,
+    sample="assert True",
+    prepare=code_answers.prepare,
+  ),
+  "reasoning_gym": Rule(
+    gym_answers.reasoning_gym,
+    judges_answer=True,
+    isolated=True,
+    write=gym_answers.write,
+    sample='{"task": "gcd", "seed": 0, "size": 1, "index": 0}',
+    prepare=gym_answers.prepare,
+  ),
+  "countdown": Rule(
+    countdown.countdown, judges_answer=True, write=countdown.write, sample='{"numbers": [1], "target": 1}'
+  ),
   "format": Rule(format),
+  "thinking": Rule(text_rules.thinking),
+  "repetition": Rule(text_rules.repetition),
+  "language": Rule(text_rules.language),
   "length": Rule(length),
   "soft_overlong": Rule(soft_overlong),
 }

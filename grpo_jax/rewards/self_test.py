@@ -5,14 +5,11 @@ import decimal
 from collections.abc import Callable, Sequence
 
 from grpo_jax.data.example import Example
-from grpo_jax.rewards.calls import Call, Outcome, RuleContext
+from grpo_jax.rewards import rules
+from grpo_jax.rewards.calls import Call, Outcome, RewardError, RuleContext
 from grpo_jax.rewards.components import Component
 
 EXPECTED = {"gold": 1.0, "wrong": 0.0}
-
-
-class RewardError(RuntimeError):
-  """The rewards cannot be trusted: too many items failed, or a rule misjudges a known answer."""
 
 
 def wrong_answer(answer: str) -> str:
@@ -37,8 +34,8 @@ def run_self_test(
       continue
     trials = []
     for example in examples:
-      trials.append(("gold", component.rule.write(example.answer, component.options), example))
-      trials.append(("wrong", component.rule.write(wrong_answer(example.answer), component.options), example))
+      gold, wrong = _texts(component, example.answer)
+      trials += [("gold", gold, example)] * (gold is not None) + [("wrong", wrong, example)]
       if solutions and example.solution:
         trials.append(("gold", example.solution, example))
     calls = [component.call(text, example, RuleContext(0, False, 1)) for _, text, example in trials]
@@ -49,6 +46,13 @@ def run_self_test(
       tried[kind] += 1
   share = {kind: accepted[kind] / max(1, tried[kind]) for kind in EXPECTED}
   return share | {"n": len(examples) if tried else 0}
+
+
+def _texts(component: Component, answer: str) -> tuple[str | None, str]:
+  """A right completion, where the rule can write one, and a wrong one."""
+  rule, options = component.rule, component.options
+  write_wrong = rules.write_plain if rule.sample else rule.write
+  return rule.write(answer, options), write_wrong(wrong_answer(answer), options)
 
 
 def _misjudged(component: Component, kind: str, call: Call, outcome: Outcome) -> str:

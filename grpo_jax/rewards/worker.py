@@ -47,13 +47,16 @@ def _claim_pipes() -> tuple[BinaryIO, BinaryIO]:
 
 
 def main(deadline_seconds: float, memory_bytes: int, names: list[str]) -> None:
-  """Prepares the rules, says so with an empty message, then answers call by call."""
+  """Prepares the rules, says so with an empty message (or ends with what went wrong), then answers call by call."""
   calls, outcomes = _claim_pipes()
   if memory_bytes:
     with contextlib.suppress(ValueError, OSError):  # not every system limits address space
       resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-  for name in names:
-    rules.find_rule(name).prepare()
+  try:
+    for name in names:
+      rules.find_rule(name).prepare()
+  except Exception as error:
+    return send(outcomes, str(error).encode("utf-8", "replace"))
   send(outcomes, b"")
   while (message := receive(calls)) is not None:
     # A watchdog that needs neither the GIL nor a signal; it fires only where the parent died before us.

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from multiprocessing import connection
 
-from grpo_jax.rewards.calls import Call, Outcome
+from grpo_jax.rewards.calls import Call, Outcome, RewardError
 from grpo_jax.rewards.worker import receive, send
 
 START_SECONDS = 120.0  # to import the rules on a busy machine
@@ -72,7 +72,7 @@ class WorkerPool:
     """The outcomes, in the order of the calls; one that hangs or crashes costs its own outcome and no other.
 
     Raises:
-      RuntimeError: a worker could not start.
+      RewardError: a worker could not start.
     """
     outcomes: dict[int, Outcome] = {}
     waiting = collections.deque(enumerate(calls))
@@ -118,6 +118,8 @@ class WorkerPool:
       elif worker.ready:
         outcomes[worker.item] = Outcome(**json.loads(message))
         worker.item = None
+      elif message:
+        raise RewardError(f"A reward worker did not start: {message.decode()}")
       else:
         worker.ready = True
     return outcomes
@@ -129,7 +131,7 @@ class WorkerPool:
     """Ends and replaces a worker that gave no answer, by its deadline or at all."""
     status = worker.stop(0.0 if overdue else DYING_SECONDS)
     if not worker.ready:
-      raise RuntimeError(f"A reward worker did not start (exit status {status}); its stderr says why.")
+      raise RewardError(f"A reward worker did not start (exit status {status}); its stderr says why.")
     self._replace(worker)
     if overdue:
       return Outcome(failure="deadline", message=f"no score within {self._deadline_seconds} s")

@@ -135,7 +135,7 @@ def test_soft_overlong_refuses_an_empty_cache():
 
 
 def test_find_rule_answers_an_unknown_name_with_the_known_ones():
-  with pytest.raises(ValueError, match="none of exact, numeric, math, format, length, soft_overlong"):
+  with pytest.raises(ValueError, match="none of exact, numeric, math, string, code, reasoning_gym, countdown, format"):
     rules.find_rule("maths")
   with pytest.raises(ValueError, match="cannot be imported"):
     rules.find_rule("no.such.module:rule")
