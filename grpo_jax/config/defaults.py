@@ -19,7 +19,7 @@ def default_config() -> ConfigDict:
     "base_dtype": "float32",  # float32 | bfloat16; of the frozen model below the adapters
   })
   c.tokenizer = _tokenizer()
-  c.data = ConfigDict()  # a source (see data/sources.py KINDS): {"kind": …, options}
+  c.data = ConfigDict()  # a source: {"kind": …, options}; docs/data.md has the kinds
   c.data_seed = 0  # integer; order of the data, apart from `seed` so that arms can share prompts
   c.contamination = "refuse"  # held-out problems that are training problems too: refuse | warn | off (unchecked)
   c.curriculum = ConfigDict({  # low 0 and high 1 are off; RL only

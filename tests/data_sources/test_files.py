@@ -18,7 +18,8 @@ FIELDS = {"prompt": "q", "answer": "info.gold"}
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
   """The rows in every format."""
-  datasets = pytest.importorskip("datasets")
+  import datasets
+
   folder = tmp_path_factory.mktemp("files")
   whole = datasets.Dataset.from_list(ROWS)
   datasets.disable_progress_bars()

@@ -57,7 +57,6 @@ GYM = {"kind": "reasoning_gym", "task": "chain_sum", "config": {"max_terms": 2, 
 
 
 def test_gym_entries_are_made_again_from_the_answer():
-  pytest.importorskip("reasoning_gym")
   parts = [make_source(GYM, split) for split in ("train", "heldout")]
   texts = [{normalized(part[i].prompt) for i in range(len(part))} for part in parts]
   assert [len(t) for t in texts] == [60, 10] and not texts[0] & texts[1]
@@ -73,7 +72,6 @@ def test_gym_entries_are_made_again_from_the_answer():
 
 
 def test_gym_tasks_in_equal_shares():
-  pytest.importorskip("reasoning_gym")
   tasks = {"leg_counting": {"max_animals": 4}, "chain_sum": {"max_terms": 2}}
   source = make_source({"kind": "reasoning_gym", "tasks": tasks, "train_size": 20}, "train")
   assert isinstance(source, MixtureSource) and source.weights == (1.0, 1.0)
@@ -88,7 +86,6 @@ def test_gym_tasks_in_equal_shares():
   ({"seed": -1}, "seed=-1 must lie in 0"),
 ])
 def test_gym_configs_that_cannot_work(options, words):
-  pytest.importorskip("reasoning_gym")
   with pytest.raises(ValueError) as error:
     make_source({**GYM, **options}, "train")
   assert words in str(error.value)
