@@ -1,6 +1,5 @@
-"""A model as an orbax checkpoint: `model.json` (sizes), `params/` (arrays, any sharding), the tokenizer's files."""
+"""A model as an orbax checkpoint: `model.json` (a Hugging Face config), `params/` (arrays), the tokenizer's files."""
 
-import dataclasses
 import json
 import os
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from grpo_jax.models.config import ModelConfig
+from grpo_jax.models.hf_config import from_hf, to_hf
 
 SIZES_FILE = "model.json"
 
@@ -28,14 +28,14 @@ def save_orbax(path: str | os.PathLike, cfg: ModelConfig, params, *, tokenizer=N
     tokenizer.save_pretrained(path)
   with ocp.StandardCheckpointer() as writer:
     writer.save(path / "params", jax.tree.map(np.asarray, params), force=True)
-  (path / SIZES_FILE).write_text(json.dumps(dataclasses.asdict(cfg), indent=2) + "\n")  # last: now it is whole
+  (path / SIZES_FILE).write_text(json.dumps(to_hf(cfg), indent=2) + "\n")  # last: now it is whole
   return path
 
 
 def open_orbax(path: str | os.PathLike):
   """(ModelConfig, `read`) of a folder that `save_orbax` wrote; `read` as in `load.open_any`."""
   path = Path(path).absolute()
-  cfg = ModelConfig(**json.loads((path / SIZES_FILE).read_text()))
+  cfg = from_hf(json.loads((path / SIZES_FILE).read_text()))
 
   def read(dtype=np.float32, shardings=None):
     with ocp.PyTreeCheckpointer() as reader:

@@ -44,7 +44,7 @@ def run_eval(setup: Setup, workdir: pathlib.Path) -> dict:
   for name in setup.config.evaluate.benchmarks or ("heldout",):
     file = folder / f"{name.replace('/', '-')}.json"
     if not file.exists():
-      config = setup.config if name == "heldout" else _configured(setup.config, name)
+      config = setup.config if name == "heldout" else configured(setup.config, name)
       metrics, answers = _evaluated(setup, config, params)
       _write_samples(file.with_suffix(".jsonl"), answers, config.evaluate.component)
       _write_whole(file, json.dumps(metrics | {"config": identity_items(config)}, indent=1, default=str))
@@ -54,16 +54,17 @@ def run_eval(setup: Setup, workdir: pathlib.Path) -> dict:
   return results
 
 
-def _configured(config: ConfigDict, name: str) -> ConfigDict:
+def configured(config: ConfigDict, name: str) -> ConfigDict:
   """The config with a benchmark's data, rewards and lengths."""
   changed = config.copy_and_resolve_references().unlock()
-  for key, value in benchmark(name, config).items():
+  for key, value in benchmark(name).items():
     if key == "rewards.components":
       changed.rewards.components = ConfigDict(value)
     elif key == "data":
       changed.data = ConfigDict(value)
     else:
       changed.update_from_flattened_dict({key: value})
+  changed.evaluate.benchmarks = ()
   validate(changed)
   return changed
 
@@ -71,7 +72,8 @@ def _configured(config: ConfigDict, name: str) -> ConfigDict:
 def _evaluated(setup: Setup, config: ConfigDict, params) -> tuple[dict, Answers]:
   """Self-test, compilation, completions, metrics."""
   r, e = config.rewards, config.evaluate
-  setup = replace(setup, config=config, heldout=draw_heldout(config, setup.tokenizer)[0])
+  tokenizer = setup.tokenizer.stopping_at(config.tokenizer.stop)
+  setup = replace(setup, config=config, tokenizer=tokenizer, heldout=draw_heldout(config, tokenizer)[0])
   programs = Programs(setup.mesh)
   with Rewards(r.components.to_dict(), workers=r.workers, deadline_seconds=r.deadline_seconds,
                max_error_rate=r.max_error_rate) as rewards:

@@ -51,8 +51,14 @@ def make_setup(config: ConfigDict) -> Setup:
   model = load_model(config)
   state_shardings(mesh, _abstract_params(model.cfg))  # names an indivisible parameter now
   train = Stream(make_source(config.data.to_dict(), "train"), config.data_seed) if config.task != "eval" else None
-  heldout, notes = draw_heldout(config, model.tokenizer, train) if config.task != "sft" else (None, {})
+  asked = config.task != "sft" and not _named(config)
+  heldout, notes = draw_heldout(config, model.tokenizer, train) if asked else (None, {})
   return Setup(config, mesh, model.cfg, model.tokenizer, train, heldout, model.weights, notes)
+
+
+def _named(config) -> bool:
+  """Whether only named benchmarks are evaluated, each with its own problems."""
+  return config.task == "eval" and bool(config.evaluate.benchmarks)
 
 
 def facts_of(setup: Setup) -> str:

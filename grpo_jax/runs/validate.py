@@ -74,7 +74,7 @@ def validate(config: ConfigDict) -> None:
     _divides(config, "sft.micro_batch", config.sft.micro_batch, "sft.batch", config.sft.batch)
   if config.task.endswith("rl"):
     _rl(config)
-  if config.task.endswith("rl") or config.task == "eval":
+  if config.task.endswith("rl") or (config.task == "eval" and not config.evaluate.benchmarks):
     _evaluation(config)
   _need(config.task != "eval" or config.model.path, "model.path", config.model.path,
         "must name what task='eval' evaluates: a Hugging Face directory, a .gguf file or the folder of a run")

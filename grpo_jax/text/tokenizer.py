@@ -80,6 +80,11 @@ class Tokenizer:
     ended = eos is None or (ids and ids[-1] in self.stop_ids)
     return ids if ended else [*ids, eos]
 
+  def stopping_at(self, texts: Sequence[str]) -> "Tokenizer":
+    """The same, stopping also at those of the texts that are one token."""
+    ids = {spelled[0] for text in texts if len(spelled := _spell(self.backend, text) or []) == 1}
+    return dataclasses.replace(self, stop_ids=tuple(sorted({*self.stop_ids, *ids})))
+
 
 def wrap_tokenizer(
   backend: Any, *, stop: Sequence[str] = (), stop_ids: Iterable[int] = (), add_bos: bool = False
