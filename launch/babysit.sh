@@ -52,7 +52,7 @@ look() {
     if [ "${STOP_WHEN_DONE:-0}" = 1 ]; then pod stop; else say "the pod still costs: launch/tpu_pod.sh stop"; fi
     exit
   elif grep -q '^error: ' <<< "$status"; then
-    fail "the run needs you: $(grep '^error: ' <<< "$status")"
+    fail "the run needs you: $(grep -m 1 '^error: ' <<< "$status")"
   elif grep -q '^process: running' <<< "$status"; then
     delay=$POLL
     sleep "$POLL"

@@ -59,7 +59,8 @@ status() {
   state=$(queued describe '--format=value(state.state)')
   echo "$state"
   if [ "$DRY_RUN" = 0 ] && [ "$state" != ACTIVE ]; then return; fi
-  ssh_to 0 "tail -n 5 $log; if kill -0 \"\$(cat $log.pid)\"; then echo process: running; else echo process: ended; fi"
+  local process="if kill -0 \"\$(cat $log.pid)\"; then echo process: running; else echo process: ended; fi"
+  ssh_to 0 "tail -n 5 $log; grep '^run is done\|^error: ' $log; $process"
 }
 
 case "$verb" in

@@ -115,7 +115,7 @@ def test_a_run_on_the_same_pod_takes_the_place_of_the_former_one(tmp_path):
 
 
 @needs_git
-def test_babysit_adopts_nothing_that_needs_its_user(tmp_path):
+def test_babysit_gives_up_at_once_on_an_error_of_the_user(tmp_path):
   cloud = Cloud(tmp_path)
   output = cloud.run("launch/babysit.sh", "--config=bad", check=1, POLL="0", **POD)
   assert output.endswith("babysit.sh: the run needs you: error: bad\n")

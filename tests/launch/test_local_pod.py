@@ -23,7 +23,7 @@ def pod(tmp_path):
   def start(processes, script, **more):
     program = tmp_path / "program.sh"
     program.write_text(script)
-    command = ["launch/local_multiprocess.sh", str(processes), "2", "--config=x", f"--workdir={tmp_path / 'work'}"]
+    command = ["launch/local_multiprocess.sh", str(processes), "2", "--config=x", f"--workdir={tmp_path / 'out'}"]
     environment = cloud.environment(COMMAND=f"bash {program}", GRACE="1", **more)
     options = {"cwd": ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen(command, env=environment, **options)
@@ -47,13 +47,13 @@ SLEEPER = 'sleep 60 & echo $$ $! > {folder}/$JAX_PROCESS_ID.pids; wait'
 def test_every_process_has_its_own_environment_and_log(pod, tmp_path):
   process = pod(3, "echo " + " ".join(f"${v}" for v in VARIABLES) + ' "$@"; sleep 0.$JAX_PROCESS_ID')
   assert process.communicate(timeout=20)[0] == "" and process.returncode == 0
-  logs = [(tmp_path / f"work/logs/process-{i}.log").read_text().split() for i in range(3)]
+  logs = [(tmp_path / f"out/logs/process-{i}.log").read_text().split() for i in range(3)]
   [address] = {address for log in logs for address in log[2:4]}
   host, port = address.split(":")
   assert host == "127.0.0.1" and int(port) > 1023
   for i, log in enumerate(logs):
     assert log[:2] == ["cpu", "--xla_force_host_platform_device_count=2"] and log[4:6] == ["3", str(i)]
-    assert log[6:] == ["--config=x", f"--workdir={tmp_path / 'work'}"]
+    assert log[6:] == ["--config=x", f"--workdir={tmp_path / 'out'}"]
 
 
 def test_when_one_dies_the_others_and_their_children_are_ended(pod, tmp_path):
@@ -62,7 +62,7 @@ def test_when_one_dies_the_others_and_their_children_are_ended(pod, tmp_path):
   started = pids(tmp_path, 4)
   output = process.communicate(timeout=20)[0]
   assert process.returncode == 3
-  assert f"process 1 died with status 3; {tmp_path}/work/logs/process-1.log ends:\nno memory\n" in output
+  assert f"process 1 died with status 3; {tmp_path}/out/logs/process-1.log ends:\nno memory\n" in output
   assert gone(started)
 
 
