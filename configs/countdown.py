@@ -1,9 +1,10 @@
-"""Countdown with a character model: make a target from three numbers, taught by careless teachers, then by GRPO.
+"""Countdown with a character model: make a target from three numbers with + and -, by careless teachers, then by GRPO.
 
 Command:   python -m grpo_jax.main --config=configs/countdown.py
 Hardware:  2 CPU cores, 2 GB.
-Time:      about 10 minutes.
-Expected:  TO MEASURE
+Time:      at most 10 minutes on idle cores (an estimate: only the shorter run below was timed, on a busy machine).
+Expected:  held-out greedy accuracy rises by 0.2 or more. Seen with 250 SFT steps and 40 iterations, on 256 problems:
+           greedy 0.12 → 0.30, pass rate 0.11 → 0.22, pass@8 0.54 → 0.64, still rising.
 """
 
 from grpo_jax.config.defaults import default_config
@@ -14,17 +15,17 @@ def get_config():
   c = default_config()
   c.name = "countdown"
   c.task = "sft_then_rl"
-  c.data = {"kind": "countdown", "count": 3, "high": 12, "operations": "+-*", "steps": True, "slip": 0.6,
-            "train_size": 3000, "heldout_size": 700}
+  c.data = {"kind": "countdown", "count": 3, "high": 30, "operations": "+-", "steps": True, "slip": 0.6,
+            "train_size": 8000, "heldout_size": 1000}
   c.prompt_buckets = (12,)
   c.completion_buckets = (32,)
-  c.tokenizer.alphabet = "0123456789+-*()[],=:"
-  c.model.num_layers = 4
-  c.model.width = 192
-  c.model.ffn_width = 768
-  c.model.num_heads = 6
+  c.tokenizer.alphabet = "0123456789+-*/()[],=:"
+  c.model.num_layers = 3
+  c.model.width = 128
+  c.model.ffn_width = 512
+  c.model.num_heads = 4
   c.model.num_kv_heads = 2
-  c.sft.steps = 600
+  c.sft.steps = 400
   c.sft.batch = 64
   c.sft_optimizer.learning_rate = 2e-3
   c.sft_optimizer.schedule = "cosine"

@@ -172,8 +172,9 @@ def _family_dict(cfg: ModelConfig, model_type: str) -> dict[str, Any]:
     kinds = [SLIDING if window else FULL for window in cfg.layer_windows or (0,) * cfg.num_layers]
     data |= {"layer_types": kinds, "sliding_window": max(cfg.windows) or None}
   if family["windows"] == "last":
-    data |= {"use_sliding_window": bool(max(cfg.windows)), "max_window_layers": kinds.index(SLIDING) if SLIDING in kinds
-             else cfg.num_layers}
+    data |= {
+      "use_sliding_window": SLIDING in kinds,
+      "max_window_layers": kinds.index(SLIDING) if SLIDING in kinds else cfg.num_layers}
   elif family["windows"]:
     data["sliding_window"] = max(cfg.windows) or cfg.max_positions  # transformers wants a number in any case
   if family["query_scalar"]:

@@ -12,8 +12,10 @@ GEMMA = {
   "attention_bias": False, "qk_norm": False, "activation": "gelu_tanh",
   "sandwich_norms": True, "norm_offset": True, "scale_embeddings": True,
 }
-BASE = {"class": None, "switches": PLAIN, "head_width": None, "max_positions": 32768, "tied": False,
-            "rope_theta": 10000.0, "local_rope_theta": None, "windows": "last", "query_scalar": None, "caps": {}}
+BASE = {
+  "class": None, "switches": PLAIN, "head_width": None, "max_positions": 32768, "tied": False,
+  "rope_theta": 10000.0, "local_rope_theta": None, "windows": "last", "query_scalar": None, "caps": {},
+}
 
 # Hugging Face model_type → its class; the fields of ModelConfig that it fixes; the transformers defaults of absent
 # keys; `windows`: None has no layer types, "last" windows the last layers on request, n all but every n-th layer.

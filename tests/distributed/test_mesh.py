@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
+from families import FAMILIES
 from jax.sharding import PartitionSpec as P
 
 from grpo_jax.algorithms.spec import make_spec
@@ -14,10 +15,6 @@ from grpo_jax.training.accumulate import Cut
 from grpo_jax.training.optimizer import OptimizerSpec
 from grpo_jax.training.policy_step import policy_step
 from grpo_jax.training.state import new_state
-
-FAMILIES = {
-  "llama": {}, "tied": {"tie_embeddings": True}, "qwen2": {"attention_bias": True}, "qwen3": {"qk_norm": True},
-}
 
 
 def abstract(cfg):
