@@ -1,6 +1,6 @@
 """The held-out problems of a run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -43,6 +43,13 @@ class Heldout:
     padded, mask = pad_prompts(tokens, longest, tokenizer.pad_id)
     prompts = Prompts(padded, mask, np.arange(count, dtype=np.int32))
     return cls(list(examples), prompts, positions, dropped)
+
+  def trimmed(self, multiple: int = 64) -> "Heldout":
+    """The same with no more left padding than the longest prompt needs, rounded up to a multiple of tokens."""
+    longest = int(self.prompts.mask_BP.sum(1).max())
+    P = min(-(-longest // multiple) * multiple, self.prompts.mask_BP.shape[1])
+    tokens, mask = self.prompts.tokens_BP[:, -P:], self.prompts.mask_BP[:, -P:]
+    return replace(self, prompts=Prompts(tokens, mask, self.prompts.uids_B))
 
   def batch(self, start: int, size: int) -> Prompts:
     """Rows start … start + size - 1; past the end the last row again."""

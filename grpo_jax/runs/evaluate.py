@@ -44,7 +44,7 @@ def run_eval(setup: Setup, workdir: pathlib.Path) -> dict:
   for name in setup.config.evaluate.benchmarks or ("heldout",):
     file = folder / f"{name.replace('/', '-')}.json"
     if not file.exists():
-      config = setup.config if name == "heldout" else configured(setup.config, name)
+      config = setup.config.copy_and_resolve_references() if name == "heldout" else configured(setup.config, name)
       metrics, answers = _evaluated(setup, config, params)
       _write_samples(file.with_suffix(".jsonl"), answers, config.evaluate.component)
       _write_whole(file, json.dumps(metrics | {"config": identity_items(config)}, indent=1, default=str))
@@ -73,7 +73,9 @@ def _evaluated(setup: Setup, config: ConfigDict, params) -> tuple[dict, Answers]
   """Self-test, compilation, completions, metrics."""
   r, e = config.rewards, config.evaluate
   tokenizer = setup.tokenizer.stopping_at(config.tokenizer.stop)
-  setup = replace(setup, config=config, tokenizer=tokenizer, heldout=draw_heldout(config, tokenizer)[0])
+  heldout = draw_heldout(config, tokenizer)[0].trimmed()
+  config.prompt_buckets = (heldout.prompts.tokens_BP.shape[1],)
+  setup = replace(setup, config=config, tokenizer=tokenizer, heldout=heldout)
   programs = Programs(setup.mesh)
   with Rewards(r.components.to_dict(), workers=r.workers, deadline_seconds=r.deadline_seconds,
                max_error_rate=r.max_error_rate) as rewards:

@@ -2,12 +2,15 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from grpo_jax.config.defaults import default_config
 from grpo_jax.data.sources import make_source
 from grpo_jax.evaluation.benchmarks import DATA_VARIABLE, benchmark
+from grpo_jax.evaluation.problems import Heldout
 from grpo_jax.runs.evaluate import configured
+from grpo_jax.types import Prompts
 
 
 @pytest.fixture
@@ -45,3 +48,11 @@ def test_unknown_names_and_missing_files_are_told(monkeypatch, tmp_path):
   monkeypatch.setenv(DATA_VARIABLE, str(tmp_path))
   with pytest.raises(ValueError, match=r"gsm8k/train\.jsonl is not there"):
     benchmark("gsm8k")
+
+
+def test_held_out_prompts_are_padded_no_more_than_they_need():
+  tokens = np.arange(2 * 200).reshape(2, 200).astype(np.int32)
+  mask = np.arange(200)[None] >= np.array([[120], [150]])
+  short = Heldout([], Prompts(tokens, mask, np.arange(2)), (), 0).trimmed()
+  assert short.prompts.tokens_BP.shape == (2, 128)
+  np.testing.assert_array_equal(short.prompts.tokens_BP[short.prompts.mask_BP], tokens[mask])
