@@ -1,6 +1,7 @@
-"""One process of a pod, for tests: `python tests/runs/pod.py WORKDIR OUT key=value …` trains the tiny config.
+"""One process of a pod, for tests: `python tests/runs/pod.py WORKDIR OUT [stop=STEP] key=value …` trains a tiny config.
 
-Writes what the first iteration sampled and learned to OUT, an npz, from the first process.
+Writes what the first iteration it makes sampled and learned to OUT, an npz, from the first process. With `stop` it ends
+after the checkpoint of that step.
 """
 
 import ast
@@ -15,15 +16,17 @@ from grpo_jax import main
 from grpo_jax.distributed.multihost import fetch, initialize, is_first
 from grpo_jax.distributed.preemption import Preempted
 from grpo_jax.runs import rl
+from grpo_jax.runs.stage import Stage
 
 
 def watched(out: str):
-  """RLRun.iterate, which also writes the first iteration's arrays and numbers."""
-  original = rl.RLRun.iterate
+  """RLRun.iterate, which also writes the arrays and numbers of the first iteration of this process."""
+  original, seen = rl.RLRun.iterate, []
 
   def iterate(self, state, iteration):
     state, numbers, experience = original(self, state, iteration)
-    if iteration == 1:
+    if not seen:
+      seen.append(iteration)
       arrays = {name: fetch(getattr(experience, name)) for name in ("tokens_BGT", "mask_BGT", "advantages_BGT")}
       params = fetch(state.params)
       if is_first():
@@ -35,9 +38,24 @@ def watched(out: str):
   return iterate
 
 
+def stopping(step: int):
+  """Stage.maybe_save, which ends the process once this step is on disk."""
+  original = Stage.maybe_save
+
+  def maybe_save(self, now, *rest):
+    original(self, now, *rest)
+    if self.name == "rl" and now == step:
+      self.saved.wait()
+      raise Preempted(f"stopped at {now}")
+
+  return maybe_save
+
+
 if __name__ == "__main__":
   initialize()
   workdir, out, *changes = sys.argv[1:]
+  if changes and changes[0].startswith("stop="):
+    Stage.maybe_save = stopping(int(changes.pop(0).removeprefix("stop=")))
   config = runpy.run_path(str(pathlib.Path(__file__).with_name("tiny_run.py")))["get_config"]()
   config.task, config.completion_buckets, config.prompt_buckets, config.evaluate.every = "rl", (9,), (6,), 0
   config.update_from_flattened_dict({k: ast.literal_eval(v) for k, v in (c.split("=", 1) for c in changes)})

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -131,3 +132,27 @@ def test_sigterm_saves_and_the_same_command_continues(two, tmp_path):
   assert "preempted saved rl step" in log(tmp_path) or "run is done" in log(tmp_path)
   assert finish(started(2, 2, tmp_path, *changes)) == [0, 0]
   assert rows(tmp_path) == rows(two)
+
+
+LAYOUTS = {"1": (1, 1), "4": (1, 4), "8": (1, 8), "2 processes": (2, 2)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("saved", ["1", "8", "2 processes"])
+def test_what_one_layout_saved_continues_on_every_other(saved, tmp_path):
+  """Samples of the next iteration are equal, losses and parameters close, wherever the checkpoint came from."""
+  changes = ("train.iterations=4", "checkpoint.every=1", "train.minibatch_prompts=0")
+  whole = tmp_path / "whole"
+  assert finish(started(*LAYOUTS[saved], whole, *changes)) == [0] * LAYOUTS[saved][0], log(whole)
+  first = tmp_path / "first"
+  assert not any(finish(started(*LAYOUTS[saved], first, "stop=2", *changes))), log(first)
+  expected = tmp_path / "expected"
+  shutil.copytree(first, expected)
+  assert not any(finish(started(*LAYOUTS[saved], expected, *changes))), log(expected)
+  for layout, (n, devices) in LAYOUTS.items():
+    folder = tmp_path / layout.replace(" ", "-")
+    shutil.copytree(first, folder)
+    assert not any(finish(started(n, devices, folder, *changes))), log(folder)
+    assert "resumed at 2 of 4" in log(folder)
+    same(folder, expected)
+    assert [r["step"] for r in rows(folder)] == [r["step"] for r in rows(whole)]

@@ -35,7 +35,7 @@ def run(workdir, config="tiny_run.py"):
 
 
 def killed_run(workdir, lines: int, config="tiny_run.py"):
-  """Starts a run and kills it with SIGKILL once it has printed so many lines."""
+  """Starts a run and kills it with SIGKILL once it has printed so many lines; False where it had ended before."""
   process = subprocess.Popen(
     command(workdir, config), cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
   for _ in range(lines):
@@ -43,8 +43,7 @@ def killed_run(workdir, lines: int, config="tiny_run.py"):
       break
   time.sleep(random.random() * 0.05)
   process.send_signal(signal.SIGKILL)
-  process.wait(30)
-  assert process.returncode == -signal.SIGKILL
+  return process.wait(30) == -signal.SIGKILL
 
 
 def rows(workdir, stage):
@@ -71,17 +70,35 @@ def whole(tmp_path_factory):
 def test_killed_three_times_ends_bit_for_bit_the_same(whole, tmp_path):
   moments = random.Random(time.time_ns())
   for first, last in ((4, 8), (3, 8), (3, 6)):  # lines printed: in SFT, around its end, in RL
-    killed_run(tmp_path, moments.randint(first, last))
+    assert killed_run(tmp_path, moments.randint(first, last))
   run(tmp_path)
   for stage in ("sft", "rl"):
     assert rows(tmp_path, stage) == rows(whole, stage)
     assert leaves(tmp_path, stage) == leaves(whole, stage)
 
 
+@pytest.mark.slow
+def test_twenty_kills_at_random_moments_lose_nothing(whole, tmp_path):
+  """Also while a checkpoint is written: every second step is saved. A run that ended is compared, and a new one begun."""
+  moments, kills, runs = random.Random(time.time_ns()), 0, 0
+  for _ in range(60):
+    kills += killed_run(tmp_path / str(runs), moments.randint(2, 9))
+    if kills == 20:
+      break
+    if (tmp_path / str(runs) / "summary.json").exists():
+      runs += 1
+  assert kills == 20
+  for i in range(runs + 1):
+    run(tmp_path / str(i))
+    for stage in ("sft", "rl"):
+      assert rows(tmp_path / str(i), stage) == rows(whole, stage)
+      assert leaves(tmp_path / str(i), stage) == leaves(whole, stage)
+
+
 def killed_and_whole(tmp_path, config):
   """Training rows of an uninterrupted run and its last state, after checking that a killed one ends the same."""
   run(tmp_path / "whole", config)
-  killed_run(tmp_path / "killed", random.Random(time.time_ns()).randint(4, 8), config)
+  assert killed_run(tmp_path / "killed", random.Random(time.time_ns()).randint(4, 8), config)
   run(tmp_path / "killed", config)
   assert rows(tmp_path / "killed", "rl") == rows(tmp_path / "whole", "rl")
   got, want = (leaves(tmp_path / name, "rl") for name in ("killed", "whole"))
