@@ -79,7 +79,7 @@ def test_killed_three_times_ends_bit_for_bit_the_same(whole, tmp_path):
 
 @pytest.mark.slow
 def test_twenty_kills_at_random_moments_lose_nothing(whole, tmp_path):
-  """Also while a checkpoint is written: every second step is saved. A run that ended is compared, and a new one begun."""
+  """Also while a checkpoint is written: every second step is saved. When one has ended, a new one begins."""
   moments, kills, runs = random.Random(time.time_ns()), 0, 0
   for _ in range(60):
     kills += killed_run(tmp_path / str(runs), moments.randint(2, 9))
