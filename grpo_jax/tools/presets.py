@@ -1,6 +1,6 @@
 """Trains every preset for a while from the same SFT weights, and prints held-out accuracy before and after.
 
-  python -m grpo_jax.tools.presets --workdir runs/presets [--presets grpo rloo …] [--iterations 40] [--seeds 3]
+  python -m grpo_jax.tools.presets --workdir runs/presets [--presets grpo rloo …] [--iterations 60] [--seeds 3]
 
 The task is the embedded one (configs/arithmetic.py). Run again, it does what is missing. Writes presets.json and
 presets.md into the workdir.
@@ -75,7 +75,7 @@ def main():
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--workdir", type=pathlib.Path, default=pathlib.Path("runs/presets"))
   parser.add_argument("--presets", nargs="*", default=list(PRESETS), choices=list(PRESETS))
-  parser.add_argument("--iterations", type=int, default=40)
+  parser.add_argument("--iterations", type=int, default=60)
   parser.add_argument("--seeds", type=int, default=3)
   args = parser.parse_args()
   config = preset_config("grpo", 0, args.iterations)
