@@ -4,8 +4,12 @@ Command:   python -m grpo_jax.main --config=configs/gsm8k.py:MODEL [--config.dat
            MODEL: a Hugging Face directory, a .gguf file or smollm2-135m (the default).
 Data:      --config.data.path and --config.data.heldout_path name the official JSONL files (question, answer with ####);
            `configs/gsm8k.py:MODEL,tfds` reads the TFDS data set `gsm8k` instead (downloads where there is a network).
-Hardware:  2 CPU cores and 8 GB for two short iterations of SmolLM2-135M (too small to score: no-signal groups near 1);
-           a 1.5B model wants a pod.
+Hardware:  a 1.5B model wants a pod. Short form, 2 CPU cores and 8 GB: SmolLM2-135M with
+           --config.train.iterations=2 --config.train.prompts=4 --config.sampling.group_size=4
+           --config.completion_buckets="(64,)" --config.evaluate.problems=8 --config.evaluate.batch=8
+Time:      the short form: 3 minutes after the first compilation, 52-69 s an iteration. The whole was not run here.
+Expected:  the short form was run and shows that all of it works, not that it learns: SmolLM2 is too small to score
+           (greedy 0 of 8, no group has signal), sampler gap at most 3.5e-5, self-test 1.0.
 """
 
 from grpo_jax.config.defaults import default_config

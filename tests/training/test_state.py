@@ -37,3 +37,11 @@ def test_the_reference_starts_as_a_copy():
   state = new_state({"w": jnp.arange(3.0)}, 0, reference=True)
   np.testing.assert_array_equal(state.ref_params["w"], state.params["w"])
   assert state.ref_params["w"] is not state.params["w"]  # the policy's buffer is donated
+
+
+def test_a_bfloat16_reference_is_rounded_at_the_start_and_at_each_renewal():
+  state = new_state({"w": jnp.asarray([1.001, 2.0])}, 0, reference=True, reference_dtype="bfloat16")
+  assert state.ref_params["w"].dtype == jnp.bfloat16 and state.params["w"].dtype == jnp.float32
+  moved = jax.jit(end_iteration)(state.replace(params={"w": jnp.asarray([3.001, 4.0])}), {"position": jnp.int32(1)}, 1)
+  assert moved.ref_params["w"].dtype == jnp.bfloat16
+  np.testing.assert_array_equal(moved.ref_params["w"], jnp.asarray([3.001, 4.0], jnp.bfloat16))
