@@ -18,9 +18,10 @@ SCAN = 1000  # rows read at a time when a table is opened
 
 
 class Table(Protocol):
-  """Rows with random access; `where` says in an error which one it was."""
+  """Rows with random access; `place` and `where` say in an error which file and row it was."""
 
   name: str
+  place: str
 
   def __len__(self) -> int: ...
 
@@ -38,7 +39,7 @@ class JsonLines:
     self._path = pathlib.Path(path).expanduser()
     if not self._path.is_file():
       raise ValueError(f"jsonl: path={str(path)!r} must be a file; correct the path.")
-    self.name, kept, end = self._path.stem, [], 0
+    self.name, self.place, kept, end = self._path.stem, str(self._path), [], 0
     with self._path.open("rb") as file:
       for number, line in enumerate(file, 1):
         start, end = end, end + len(line)
@@ -73,8 +74,8 @@ class JsonLines:
 class ArrowTable:
   """A data set of the Hugging Face library: Arrow files, mapped into memory as they are read."""
 
-  def __init__(self, dataset: Any, name: str):
-    self._dataset, self.name = dataset, name
+  def __init__(self, dataset: Any, place: pathlib.Path):
+    self._dataset, self.name, self.place = dataset, place.stem, str(place)
 
   def __len__(self) -> int:
     return len(self._dataset)
@@ -110,7 +111,7 @@ def parquet_table(path: str, cache_dir: str = "") -> ArrowTable:
       reason = f"{error.__cause__ or error}".partition("\n")[0]
       rule = "must be Parquet files with the same columns"
       raise ValueError(f"parquet: path={path!r} {rule} ({reason}); check it.") from None
-  return ArrowTable(table, place.stem)
+  return ArrowTable(table, place)
 
 
 def hf_table(path: str, split: str = "") -> ArrowTable:
@@ -131,7 +132,7 @@ def hf_table(path: str, split: str = "") -> ArrowTable:
     if split not in table:
       raise ValueError(f"hf: split={split!r} of {path} must be one of {', '.join(table)}; choose one.")
     table = table[split]
-  return ArrowTable(table, folder.name)
+  return ArrowTable(table, folder)
 
 
 def hf_splits(path: str) -> tuple[str, ...]:
@@ -175,7 +176,7 @@ class TableSource:
     self._rows = np.asarray(kept, np.int64)
     if not kept:
       raise ValueError(
-        f"data: {table.name} has 0 of its {len(table)} rows in take={take!r}, heldout_fraction={heldout_fraction},"
+        f"data: {table.place} has 0 of its {len(table)} rows in take={take!r}, heldout_fraction={heldout_fraction},"
         " must have 1; check the file and the fraction."
       )
 
