@@ -17,6 +17,7 @@ import pytest
 from grpo_jax.distributed.multihost import DEADLINE_STATUS
 
 ROOT = pathlib.Path(__file__).parents[2]
+pytestmark = pytest.mark.slow  # each pod takes its processes half a minute
 LIMIT = 400  # seconds for any pod
 
 
@@ -137,7 +138,6 @@ def test_sigterm_saves_and_the_same_command_continues(two, tmp_path):
 LAYOUTS = {"1": (1, 1), "4": (1, 4), "8": (1, 8), "2 processes": (2, 2)}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("saved", ["1", "8", "2 processes"])
 def test_what_one_layout_saved_continues_on_every_other(saved, tmp_path):
   """Samples of the next iteration are equal, losses and parameters close, wherever the checkpoint came from."""
