@@ -3,6 +3,7 @@
 import os
 import pathlib
 
+from grpo_jax.data.sources import make_source
 from grpo_jax.rewards.gym_tasks import OFFERED
 
 DATA_VARIABLE = "GRPO_BENCHMARKS"  # the folder of the files that benchmarks read
@@ -29,11 +30,13 @@ def benchmark(name: str) -> dict:
       "tokenizer.stop": ("\n",), "prompt_buckets": (512,), "completion_buckets": (64,)}
   kind, _, task = name.partition("/")
   if kind == "reasoning_gym" and task in OFFERED:
+    data = {"kind": "reasoning_gym", "task": task, "train_size": 50, "heldout_size": 500, "shots": 3,
+            "prompt_template": QUESTION}
+    source = make_source(data, "train")
+    end = "\n\n" if any("\n" in source[i].solution for i in range(16)) else "\n"  # answers of one line end with it
     return {
-      "data": {"kind": "reasoning_gym", "task": task, "train_size": 50, "heldout_size": 500, "shots": 3,
-               "prompt_template": QUESTION},
-      "rewards.components": {"correct": {"rule": "reasoning_gym", "options": {"until": "\n\n"}}},
-      "tokenizer.stop": ("\n\n",), "prompt_buckets": (1024,), "completion_buckets": (64,)}
+      "data": data, "rewards.components": {"correct": {"rule": "reasoning_gym", "options": {"until": end}}},
+      "tokenizer.stop": (end,), "prompt_buckets": (1024,), "completion_buckets": (64,)}
   raise ValueError(
     f"evaluate.benchmarks has {name!r}; known are gsm8k, gsm8k_chat, countdown and reasoning_gym/TASK with TASK one of "
     f"{', '.join(sorted(OFFERED))}.")
