@@ -148,10 +148,10 @@ def add_heldout_sampler(programs: Programs, setup: Setup, config, params):
   add_sampler(programs, setup, config, params, "heldout", e.batch, max(config.prompt_buckets), e.samples, 1)
 
 
-def compile_rl(setup: Setup, state, spec: AlgorithmSpec, optimizers, asks: set[str]) -> Programs:
+def compile_rl(setup: Setup, state, spec: AlgorithmSpec, optimizers, asks: set[str], programs=None) -> Programs:
   """Compiles everything the stage will ever call, evaluation included; `optimizers`: the policy's and the critic's."""
   config, mesh, cfg = setup.config, setup.mesh, setup.cfg
-  programs, state = Programs(mesh), like(state)
+  programs, state = programs or Programs(mesh), like(state)
   greedy = int("greedy" in asks)
   seed, temperature, updates = np.uint32(0), np.float32(1), updates_per_iteration(config)
   chunk, B = config.train.logit_chunk, config.train.prompts

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tiny
 from families import FAMILIES
-from jaxpr_flops import matmul_flops
+from grpo_jax.tools.flops import matmul_flops
 
 from grpo_jax.algorithms.spec import make_spec
 from grpo_jax.models.decoder import branches, decoder, head, prefill
