@@ -43,4 +43,5 @@ def get_config(arg: str = ""):
   c.checkpoint.every = 20
   c.mesh.data = 2
   c.mesh.fsdp = 8
+  c.mesh.sampler = "gathered"
   return c.lock()

@@ -112,7 +112,7 @@ def _letters(path, leaf) -> str:
 
 
 def row_spec(mesh, shape, letters: str = "BGT") -> P:
-  """The split of one array whose axes are `letters`: prompts, members, tokens; an axis that does not divide is whole."""
+  """The split of an array with these axes: prompts, members, tokens; one that does not divide is whole."""
   prompts, members = axes_of(mesh, shape[0])
   split = {"B": prompts, "G": members, "T": ("sequence",)}
   spec = [split.get(letter, ()) for letter in letters]

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import pytest
+
 from grpo_jax.tools.flops import matmul_flops
 
 A, B = jnp.ones((2, 3)), jnp.ones((3, 5))
