@@ -2,7 +2,7 @@
 
 Command:   python -m grpo_jax.main --config=configs/pods/qwen2_5_7b.py:MODEL_DIRECTORY --config.data.path=….jsonl …
            Without a directory: the same sizes, random weights, a character tokenizer (for speed and for planning).
-           A layout after a comma, `configs/pods/qwen2_5_7b.py:MODEL_DIRECTORY,v5p`, is for other hardware than the first.
+           A layout after a comma, `configs/pods/qwen2_5_7b.py:MODEL_DIRECTORY,v5p`, is for other hardware.
 Hardware:  256 TPU v5e chips (16x16); `,v5p`: 32 TPU v5p chips (2x4x4); `,2slices`: 512 TPU v5e chips in two slices.
 Known:     the batch is that of the EasyR1 examples. It compiles and fits: docs/plans/qwen2_5_7b_v5e_16x16.md,
            qwen2_5_7b_v5p_2x4x4.md, qwen2_5_7b_2xv5e_16x16.md. It has not been run on them yet.

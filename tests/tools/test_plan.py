@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import pathlib
+import re
 import runpy
 import subprocess
 import sys
@@ -161,7 +162,6 @@ def test_pod_configs_are_valid_in_every_layout(path):
 
 
 def test_plans_named_in_pod_configs_exist():
-  import re
   for path in PODS:
     for name in re.findall(r"([\w]+\.md)", path.read_text()):
       assert (ROOT / "docs" / "plans" / name).exists(), name
@@ -190,6 +190,7 @@ def test_a_bad_topology_ends_in_one_sentence():
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed: pip install libtpu")
 def test_a_tiny_run_compiles_for_four_chips(tmp_path):
-  done = command(CONFIG, "--topology=v5e:2x2", f"--json={tmp_path / 'plan.json'}", JAX_EXEC_TIME_OPTIMIZATION_EFFORT="-1")
+  arguments = (CONFIG, "--topology=v5e:2x2", f"--json={tmp_path / 'plan.json'}")
+  done = command(*arguments, JAX_EXEC_TIME_OPTIMIZATION_EFFORT="-1")
   assert done.returncode == 0, done.stderr[-2000:]
   assert "It fits." in done.stdout and "| update 16 16 4 |" in done.stdout and (tmp_path / "plan.json").exists()
