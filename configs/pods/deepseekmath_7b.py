@@ -13,7 +13,7 @@ from grpo_jax.config.defaults import default_config
 
 TEMPLATE = "{prompt}\nPlease reason step by step, and put your final answer within \\boxed{}."
 LAYOUTS = {  # 16 prompts over data, the 64 members of each over fsdp
-  "v5e": {"mesh.data": 16, "mesh.fsdp": 16, "train.micro_members": 16},
+  "v5e": {"mesh.data": 16, "mesh.fsdp": 4, "mesh.tensor": 4, "train.micro_members": 16},
   "v5p": {"mesh.data": 16, "mesh.fsdp": 2, "train.micro_members": 8},
 }
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 from ml_collections import ConfigDict
 
+from grpo_jax.runs.model import load_model
 from grpo_jax.tools.plan_chips import Chip
 from grpo_jax.tools.plan_estimate import SCORING, STEPPING, fits, headroom, seconds_per_iteration
 from grpo_jax.tools.plan_programs import GIB, SAMPLERS, Plan, abstract_setup, abstract_state, compile_plan, local_bytes
@@ -119,8 +120,8 @@ def splits(devices: int, num_kv_heads: int) -> Iterator[dict]:
 
 def search(config: ConfigDict, devices, chip: Chip, say=print) -> list[tuple[float, dict, Plan]]:
   """Every split that is allowed, holds the state and fits, by estimated seconds per iteration, best first."""
-  found, heads = [], abstract_setup(config, devices).cfg.num_kv_heads
-  for split in splits(len(devices), heads):
+  found = []
+  for split in splits(len(devices), load_model(config).cfg.num_kv_heads):
     label = " × ".join(f"{key.removeprefix('mesh.')} {n}" for key, n in split.items() if n > 1)
     try:
       setup = abstract_setup(changed(config, split), devices)
