@@ -12,9 +12,9 @@ from grpo_jax.config.defaults import default_config
 
 TEMPLATE = "{prompt}\nThink step by step and put the final answer within \\boxed{}."
 LAYOUTS = {
-  "v5e": {"mesh.data": 4, "mesh.fsdp": 32, "mesh.tensor": 2, "train.micro_members": 1},
+  "v5e": {"mesh.data": 4, "mesh.fsdp": 32, "mesh.tensor": 2},
   "v5p": {"mesh.data": 1, "mesh.fsdp": 32, "train.micro_prompts": 32},
-  "2slices": {"mesh.data": 8, "mesh.fsdp": 32, "mesh.tensor": 2, "train.micro_members": 1,
+  "2slices": {"mesh.data": 8, "mesh.fsdp": 32, "mesh.tensor": 2,
               "train.prompts": 1024, "train.minibatch_prompts": 256},  # the batch grows with the chips
 }
 
