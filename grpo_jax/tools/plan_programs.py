@@ -62,9 +62,9 @@ def local_bytes(tree) -> int:
 
 
 def wanted_bytes(refusal: str) -> int:
-  """Bytes per device that a program would take, from the compiler's refusal: the first size that it names."""
-  number, unit = re.search(r"([\d.]+)([KMG])i?B?\b", refusal).groups()
-  return int(float(number) * {"K": 2**10, "M": 2**20, "G": 2**30}[unit])
+  """Bytes per device that a program would take, from the compiler's refusal: the first size it names, else a TiB."""
+  number, unit = (re.search(r"([\d.]+)([KMGT])i?B?\b", refusal) or re.match("(1)(T)", "1T")).groups()
+  return int(float(number) * 2 ** (10 * " KMGT".index(unit)))
 
 
 class PlannedPrograms(Programs):

@@ -114,6 +114,7 @@ def test_what_the_compiler_wanted():
   assert wanted_bytes("RESOURCE_EXHAUSTED: XLA:TPU compile permanent error. Ran out of memory in memory space hbm. "
                       "Used 17.50G of 15.75G hbm. Exceeded hbm capacity by 1.75G.") == 17.5 * GIB
   assert wanted_bytes("the total memory required for HLO temporaries (512.00M) exceeds") == GIB // 2
+  assert wanted_bytes("RESOURCE_EXHAUSTED: no size is named") == 1024 * GIB
 
 
 def test_knobs_turn_in_the_documented_order():
