@@ -48,7 +48,7 @@ def run(size: setting.Size, arguments, clock: setting.StepClock):
   request = SampleRequest(group_size=G, max_new_tokens=T)
   temperature = np.float32(setting.TEMPERATURE)
   sample = jax.jit(lambda params, prompts, seed: generate(params, cfg, prompts, seed, request))
-  reference = jax.jit(partial(score, cfg=cfg, T=T, chunk=0))
+  reference = jax.jit(partial(score, cfg=cfg, T=T, cut=Cut()))
   experience = jax.jit(partial(make_experience, T=T))
   update = jax.jit(partial(policy_step, cfg=cfg, cut=Cut(micro)), donate_argnums=0)
   state = jax.jit(lambda seed: new_state(init_params(cfg, seed), seed, reference=True))(0)

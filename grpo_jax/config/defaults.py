@@ -96,6 +96,7 @@ def default_config() -> ConfigDict:
 def _model() -> ConfigDict:
   return ConfigDict({
     "path": "",  # Hugging Face directory, .gguf file, "smollm2-135m", "gemma3-270m"; empty: from scratch, these sizes:
+    "shape": "",  # a name of models/shapes.py: sizes of a published model, in place of the eight that follow
     "num_layers": 4,  # L
     "width": 256,  # D
     "ffn_width": 1024,  # F

@@ -111,6 +111,15 @@ def _letters(path, leaf) -> str:
   return suffix if len(suffix) == leaf.ndim and suffix.isupper() else "BGT"[: leaf.ndim]
 
 
+def row_spec(mesh, shape, letters: str = "BGT") -> P:
+  """The split of an array with these axes: prompts, members, tokens; one that does not divide is whole."""
+  prompts, members = axes_of(mesh, shape[0])
+  split = {"B": prompts, "G": members, "T": ("sequence",)}
+  spec = [split.get(letter, ()) for letter in letters]
+  fits = [n % math.prod(mesh.shape[axis] for axis in axes) == 0 for n, axes in zip(shape, spec, strict=False)]
+  return P(*(axes if ok else None for axes, ok in zip(spec, fits, strict=True)))
+
+
 def batch_shardings(mesh: Mesh, batch):
   """Prompts and members over `data` and `fsdp` (see `axes_of`), tokens over `sequence`, scalars everywhere."""
 
@@ -118,11 +127,7 @@ def batch_shardings(mesh: Mesh, batch):
     letters = _letters(path, leaf)
     if not letters.startswith("B"):
       return NamedSharding(mesh, P())
-    prompts, members = axes_of(mesh, leaf.shape[0])
-    split = {"B": prompts, "G": members, "T": ("sequence",)}
-    spec = [split.get(letter, ()) for letter in letters]
-    fits = [n % math.prod(mesh.shape[axis] for axis in axes) == 0 for n, axes in zip(leaf.shape, spec, strict=False)]
-    return NamedSharding(mesh, P(*(axes if ok else None for axes, ok in zip(spec, fits, strict=True))))
+    return NamedSharding(mesh, row_spec(mesh, leaf.shape, letters))
 
   return jax.tree_util.tree_map_with_path(sharding, batch)
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from grpo_jax.models.attention import KV, attend, sight_of, sights
 from grpo_jax.models.config import ModelConfig
-from grpo_jax.models.layers import Head, embedded, gated, over_layers, product, rms_norm, unstacked
+from grpo_jax.models.layers import Head, by_rows, embedded, gated, over_layers, product, rms_norm, unstacked
 from grpo_jax.models.rope import rotate
 from grpo_jax.types import Prompts, wide
 
@@ -44,7 +44,7 @@ def _layer(x_ND, layer, *, cfg: ModelConfig, shape, sights):
   x_ND = x_ND + norm(out, "attention_out_norm")
   h = norm(x_ND, "mlp_norm")
   out = dense(gated(dense(h, "gate"), dense(h, "up"), cfg.activation), "down")
-  return x_ND + norm(out, "mlp_out_norm"), (k, v)
+  return by_rows(x_ND + norm(out, "mlp_out_norm"), shape), (k, v)
 
 
 def decoder(params, cfg: ModelConfig, tokens_BGT, positions_BGT, valid_BGT, context: tuple[KV, ...] = ()):
@@ -57,7 +57,7 @@ def decoder(params, cfg: ModelConfig, tokens_BGT, positions_BGT, valid_BGT, cont
     context: segments every token may also attend to (a prefix with G = 1, a cache with G branches).
   """
   B, G, T = tokens_BGT.shape
-  x_ND = jnp.where(valid_BGT.reshape(-1, 1), embedded(params, cfg, tokens_BGT.reshape(-1)), 0)
+  x_ND = by_rows(jnp.where(valid_BGT.reshape(-1, 1), embedded(params, cfg, tokens_BGT.reshape(-1)), 0), (B, G, T))
   layers = unstacked(cfg, params)["layers"]
   seen = sights(cfg, positions_BGT, valid_BGT, context, wide(x_ND).dtype, stacked=not isinstance(layers, list))
   body = partial(_layer, cfg=cfg, shape=(B, G, T), sights=seen)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from grpo_jax.distributed.mesh import row_spec
 from grpo_jax.models.config import ModelConfig
 from grpo_jax.types import wide
 
@@ -55,6 +56,19 @@ def embedded(params, cfg: ModelConfig, tokens_N):
   """Embeddings `[N, D]` in the compute type; Gemma's are multiplied by sqrt(D), rounded to that type."""
   rows = params["embed"][tokens_N].astype(cfg.compute_dtype)
   return rows * jnp.asarray(cfg.width**0.5, rows.dtype) if cfg.scale_embeddings else rows
+
+
+def by_rows(x_ND, shape):
+  """Hidden states of `[B, G, T]` tokens, on a mesh split by rows and whole in D, so that weights come to the rows.
+
+  Left to itself the compiler splits D over `fsdp` and adds up partial products `[N, F]`, many times the weights' bytes.
+  A decoding step has so few rows that this is the cheaper way: it is left as it is.
+  """
+  mesh, (B, G, T) = jax.sharding.get_abstract_mesh(), shape
+  if mesh.empty or mesh.size == 1 or T == 1:
+    return x_ND
+  spec = row_spec(mesh, (B, G, T))
+  return jax.lax.with_sharding_constraint(x_ND.reshape(B, G, T, -1), spec).reshape(x_ND.shape)
 
 
 @struct.dataclass

@@ -15,6 +15,7 @@ from grpo_jax.config.defaults import default_config
 from grpo_jax.models.config import ModelConfig
 from grpo_jax.models.load import open_any, resolve_model_path
 from grpo_jax.models.lora import LoraSpec, matched, merged
+from grpo_jax.models.shapes import shape_named
 from grpo_jax.text.tokenizer import Tokenizer, character_tokenizer, load_tokenizer, wrap_tokenizer
 
 UNROLL_LAYERS = 8  # on CPU, models up to this deep run faster with their layer loop unrolled
@@ -47,7 +48,9 @@ def load_model(config: ConfigDict) -> Model:
     return Model(_with_choices(found.cfg, m), _fitting(tokenizer, found.cfg, config), found.weights)
   loaded, weights, own = open_any(path) if path else (None, None, None)
   tokenizer = _tokenizer(config, own)
-  if loaded is None:
+  if loaded is None and m.shape:
+    loaded = shape_named(m.shape)
+  elif loaded is None:
     sizes = {k: m[k] for k in ("num_layers", "width", "ffn_width", "num_heads", "num_kv_heads", "head_width",
                                "qk_norm", "attention_bias")}
     longest = max(config.prompt_buckets) + max(config.completion_buckets)

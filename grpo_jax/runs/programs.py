@@ -44,9 +44,14 @@ class Programs:
     elif shardings is None:
       shardings = batch_shardings(self.mesh, out)
     jitted = jax.jit(function, donate_argnums=donate, out_shardings=shardings)
-    self._table[key] = jitted.lower(*args).compile()
+    with jax.set_mesh(self.mesh):  # what the constraints inside a program speak of
+      self._table[key] = self.compiled(key, jitted.trace(*args), args)
     self.compile_seconds += time.perf_counter() - start
     return jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), out, shardings)
+
+  def compiled(self, key, traced, args):
+    """The executable of a traced program; tools/plan_programs.py reads more of it here."""
+    return traced.lower().compile()
 
   def __call__(self, key, *args):
     return self._table[key](*args)

@@ -20,7 +20,7 @@ from grpo_jax.runs.programs import Programs, like, shaped
 from grpo_jax.runs.setup import Setup
 from grpo_jax.runs.validate import updates_per_iteration
 from grpo_jax.sampling.generate import generate
-from grpo_jax.training.accumulate import Cut
+from grpo_jax.training.accumulate import Cut, map_microbatches
 from grpo_jax.training.policy_step import policy_step
 from grpo_jax.training.state import end_iteration
 from grpo_jax.training.value_step import value_step
@@ -33,10 +33,19 @@ def cut_to(rollout: Rollout, T: int) -> Rollout:
   return Rollout(rollout.prompts, *(a[..., :T] for a in arrays), rollout.truncated_BG)
 
 
-def score(params, rollout: Rollout, temperature, *, cfg, T: int, chunk: int):
+def over_rollout(fn, rollout: Rollout, cut: Cut):
+  """`fn(rollout)`, an array `[B, G, T, …]`, cut as the updates are, so that scoring needs no more memory than they."""
+  return map_microbatches(fn, rollout, cut) if cut.prompts or cut.members else fn(rollout)
+
+
+def score(params, rollout: Rollout, temperature, *, cfg, T: int, cut: Cut):
   """Log-probabilities `[B, G, T]` of a rollout under some parameters (reference or old policy)."""
-  rollout = cut_to(rollout, T)
-  return tree_logps(params, cfg, rollout.prompts, rollout.tokens_BGT, rollout.mask_BGT, temperature, chunk)[0]
+
+  def logps(part: Rollout):
+    arrays = (part.prompts, part.tokens_BGT, part.mask_BGT)
+    return tree_logps(params, cfg, *arrays, temperature, cut.logit_chunk)[0]
+
+  return over_rollout(logps, cut_to(rollout, T), cut)
 
 
 def make_experience(rollout, signals: Signals, reference, old_logps, values, algorithm_state, spec: AlgorithmSpec,
@@ -69,18 +78,18 @@ def make_experience(rollout, signals: Signals, reference, old_logps, values, alg
     present_BG=signals.present_BG, values_BGT=values, returns_BGT=returns)
 
 
-def reference_of(params, rollout: Rollout, temperature, *, cfg, T: int, chunk: int, kl: str):
+def reference_of(params, rollout: Rollout, temperature, *, cfg, T: int, cut: Cut, kl: str):
   """What the KL needs of the reference: log-probabilities of the taken tokens, or hidden states for the exact KL."""
   if kl != "exact":
-    return score(params, rollout, temperature, cfg=cfg, T=T, chunk=chunk)
-  rollout = cut_to(rollout, T)
-  return branches(params, cfg, rollout.prompts, rollout.tokens_BGT, rollout.mask_BGT)
+    return score(params, rollout, temperature, cfg=cfg, T=T, cut=cut)
+  hidden = lambda part: branches(params, cfg, part.prompts, part.tokens_BGT, part.mask_BGT)  # noqa: E731
+  return over_rollout(hidden, cut_to(rollout, T), cut)
 
 
-def critic_values(params, rollout: Rollout, *, cfg, T: int):
+def critic_values(params, rollout: Rollout, *, cfg, T: int, cut: Cut):
   """The critic's values `[B, G, T]` of a rollout."""
-  rollout = cut_to(rollout, T)
-  return tree_values(params, cfg, rollout.prompts, rollout.tokens_BGT, rollout.mask_BGT)
+  values = lambda part: tree_values(params, cfg, part.prompts, part.tokens_BGT, part.mask_BGT)  # noqa: E731
+  return over_rollout(values, cut_to(rollout, T), cut)
 
 
 def without_greedy(rollout: Rollout) -> Rollout:
@@ -148,14 +157,13 @@ def add_heldout_sampler(programs: Programs, setup: Setup, config, params):
   add_sampler(programs, setup, config, params, "heldout", e.batch, max(config.prompt_buckets), e.samples, 1)
 
 
-def compile_rl(setup: Setup, state, spec: AlgorithmSpec, optimizers, asks: set[str]) -> Programs:
+def compile_rl(setup: Setup, state, spec: AlgorithmSpec, optimizers, asks: set[str], programs=None) -> Programs:
   """Compiles everything the stage will ever call, evaluation included; `optimizers`: the policy's and the critic's."""
   config, mesh, cfg = setup.config, setup.mesh, setup.cfg
-  programs, state = Programs(mesh), like(state)
+  programs, state = programs or Programs(mesh), like(state)
   greedy = int("greedy" in asks)
   seed, temperature, updates = np.uint32(0), np.float32(1), updates_per_iteration(config)
-  chunk, B = config.train.logit_chunk, config.train.prompts
-  cut = Cut(config.train.micro_prompts, config.train.micro_members, chunk)
+  B, cut = config.train.prompts, Cut(*(config.train[f] for f in ("micro_prompts", "micro_members", "logit_chunk")))
   step = partial(policy_step, cfg=cfg, cut=cut)
 
   policy = add_gather(programs, setup, state.policy)
@@ -165,15 +173,15 @@ def compile_rl(setup: Setup, state, spec: AlgorithmSpec, optimizers, asks: set[s
     if greedy:
       rollout = programs.add(("samples", P, G + 1), without_greedy, rollout)
     for T in config.completion_buckets:
-      scorer, ref, old = partial(score, cfg=cfg, T=T, chunk=chunk), None, None
+      scorer, ref, old = partial(score, cfg=cfg, T=T, cut=cut), None, None
       if "reference" in asks:
-        measure = partial(reference_of, cfg=cfg, T=T, chunk=chunk, kl=spec.kl)
+        measure = partial(reference_of, cfg=cfg, T=T, cut=cut, kl=spec.kl)
         ref = programs.add(("reference", P, T, G), measure, state.reference, rollout, temperature)
       if updates > 1:
         old = programs.add(("score", P, T, G), scorer, state.policy, rollout, temperature)
       values = None
       if state.critic is not None:
-        measure = partial(critic_values, cfg=cfg, T=T)
+        measure = partial(critic_values, cfg=cfg, T=T, cut=cut)
         values = programs.add(("values", P, T, G), measure, state.critic.params, rollout)
       signals = shaped(mesh, empty_signals(B, G, max(config.completion_buckets), asks))
       parts = (signals, ref, old, values, state.algorithm_state, spec, seed, np.int32(0))

@@ -87,8 +87,8 @@ def pretrained(setup: Setup, dtype="float32"):
 
 
 def fresh_state(setup: Setup, *, reference: bool, params=None, algorithm_state: dict | None = None, critic=False,
-                value_head=False, curriculum=False):
-  """A new state, born sharded: parameters given, else pretrained, else from the seed.
+                value_head=False, curriculum=False, abstract=False):
+  """A new state, born sharded: parameters given, else pretrained, else from the seed. `abstract`: its shapes only.
 
   `critic`: a learner beside the policy; `value_head`: the parameters themselves end in a scalar; `curriculum`: a stage
   that follows `config.curriculum`.
@@ -110,7 +110,11 @@ def fresh_state(setup: Setup, *, reference: bool, params=None, algorithm_state: 
     function, args = (lambda seed: make(init_params(setup.cfg, seed), seed)), (seed,)
   else:
     function, args = make, (jax.device_put(params, state_shardings(mesh, params)), seed)
-  return jax.jit(function, out_shardings=state_shardings(mesh, jax.eval_shape(function, *args)))(*args)
+  shapes = jax.eval_shape(function, *args)
+  shardings = state_shardings(mesh, shapes)
+  if abstract:
+    return jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), shapes, shardings)
+  return jax.jit(function, out_shardings=shardings)(*args)
 
 
 def _adapter_state(setup: Setup, reference: bool, params, algorithm_state, problems: int) -> TrainState:

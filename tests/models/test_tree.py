@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import tiny
 from families import FAMILIES
-from jaxpr_flops import matmul_flops
 
 from grpo_jax.algorithms.spec import make_spec
 from grpo_jax.models.decoder import branches, decoder, head, prefill
 from grpo_jax.models.layers import Head
 from grpo_jax.models.logps import chunk_tokens, hidden_logps, tree_logps
 from grpo_jax.models.whole_vocabulary import full_logits
+from grpo_jax.tools.flops import matmul_flops
 from grpo_jax.training.optimizer import OptimizerSpec
 from grpo_jax.training.policy_step import policy_step
 from grpo_jax.training.state import new_state

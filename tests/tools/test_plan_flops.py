@@ -3,7 +3,8 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from jaxpr_flops import matmul_flops
+
+from grpo_jax.tools.flops import matmul_flops
 
 A, B = jnp.ones((2, 3)), jnp.ones((3, 5))
 ONE = 2 * 2 * 3 * 5

@@ -5,24 +5,27 @@ import math
 import jax
 
 
-def matmul_flops(function, *args) -> int:
+def matmul_flops(function, *args, while_trips: int | None = None) -> int:
   """2 · M · N · K summed over every `dot_general` of `function(*args)`, loops unrolled by their trip counts."""
-  return _flops(jax.make_jaxpr(function)(*args).jaxpr)
+  return jaxpr_flops(jax.make_jaxpr(function)(*args).jaxpr, while_trips)
 
 
-def _flops(jaxpr) -> int:
-  return sum(_of_equation(eqn) for eqn in jaxpr.eqns)
+def jaxpr_flops(jaxpr, while_trips: int | None = None) -> int:
+  """The same of a jaxpr. `while_trips`: how often `while` loops turn; without it, one with products is an error."""
+  return sum(_of_equation(eqn, while_trips) for eqn in jaxpr.eqns)
 
 
-def _of_equation(eqn) -> int:
+def _of_equation(eqn, while_trips) -> int:
   name = eqn.primitive.name
   if name == "dot_general":
     (contracting, _), _ = eqn.params["dimension_numbers"]
     shape = eqn.invars[0].aval.shape
     return 2 * math.prod(eqn.outvars[0].aval.shape) * math.prod(shape[axis] for axis in contracting)
-  inner = [_flops(jaxpr) for value in eqn.params.values() for jaxpr in _jaxprs(value)]
+  inner = [jaxpr_flops(jaxpr, while_trips) for value in eqn.params.values() for jaxpr in _jaxprs(value)]
   if name == "while" and sum(inner):
-    raise ValueError("a while loop with matrix products has no static trip count")
+    if while_trips is None:
+      raise ValueError("a while loop with matrix products has no static trip count")
+    return sum(inner) * while_trips
   if name == "cond":
     return max(inner)
   return sum(inner) * (eqn.params["length"] if name == "scan" else 1)
