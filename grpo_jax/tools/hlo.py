@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute", "collective-broadcast")
-WIDTHS = {"pred": 1, "c64": 8, "c128": 16}  # bytes of an element; the others say their bits: bf16, f8e4m3fn, s32
+WIDTHS = {"pred": 1, "c64": 8, "c128": 16, "token": 0, "opaque": 0}  # bytes of an element; the others say their bits: bf16, f8e4m3fn, s32
 
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{$")
 _CALLED = re.compile(r"(?:calls|body|condition|to_apply|true_computation|false_computation)=%?([\w.\-]+)")
@@ -100,7 +100,7 @@ def _turns(found, entry: str) -> dict[str, int]:
 
 def _bytes(array: tuple[str, str]) -> int:
   dtype, dims = array
-  width = WIDTHS.get(dtype) or max(1, int(re.search(r"\d+", dtype)[0]) // 8)
+  width = WIDTHS[dtype] if dtype in WIDTHS else max(1, int(re.search(r"\d+", dtype)[0]) // 8)
   return width * math.prod(int(n) for n in dims.split(",") if n)
 
 
@@ -146,9 +146,9 @@ def _named_groups(mesh: str, axes: str, ids: str) -> np.ndarray:
   return devices.reshape(dims).transpose(order).reshape(-1, members)
 
 
-def _moved(kind: str, opcode: str, instruction: _Instruction, n: int) -> int:
+def _moved(kind: str, instruction: _Instruction, n: int) -> int:
   """Bytes of the larger of operand and result."""
-  sizes = [_bytes(array) for array in _ARRAY.findall(instruction.type)]
+  opcode, sizes = instruction.opcode, [_bytes(array) for array in _ARRAY.findall(instruction.type)]
   if opcode == "collective-permute-start":
     return max(sizes)  # operand, result and two counters
   if opcode == "all-gather-start":
@@ -156,35 +156,48 @@ def _moved(kind: str, opcode: str, instruction: _Instruction, n: int) -> int:
   return sum(sizes) * (n if kind == "reduce-scatter" and opcode == kind else 1)
 
 
-def collectives(text: str, axes: dict[str, int], slices=()) -> list[Collective]:
+def _between_slices(instruction: _Instruction, axes) -> Collective | None:
+  """What the hosts of several slices send each other for one: such a collective is a `send` in each slice's program."""
+  transfer = re.search(r'_xla_megascale_transfer_type="(\w+)"', instruction.rest)
+  if instruction.opcode != "send" or not transfer:
+    return None
+  size = max(_bytes(array) for array in _ARRAY.findall(instruction.type))
+  return Collective(transfer[1].lower().replace("_", "-"), (next(iter(axes)),), 1, size, size, True)
+
+
+def _inside(instruction: _Instruction, computation: str, axes, shape) -> Collective | None:
+  """One collective over the devices of a slice, None for other instructions."""
+  kind = instruction.opcode.removesuffix("-start")
+  if kind not in KINDS:
+    return None
+  groups = _groups(instruction.rest, shape)
+  n = 2 if kind == "collective-permute" else groups.shape[-1]
+  if n == 1:
+    return None
+  kind = "reduce-scatter" if "all-reduce-scatter" in computation else kind  # as TPUs' fused kernel is called
+  coordinates = np.stack(np.unravel_index(groups, shape), -1)
+  spanned = np.any(coordinates != coordinates[:, :1], (0, 1))
+  moved = _moved(kind, instruction, n)
+  share = {"all-reduce": 2 * (n - 1) / n, "collective-permute": 1}.get(kind, (n - 1) / n)
+  return Collective(kind, tuple(itertools.compress(axes, spanned)), 1, moved, int(moved * share))
+
+
+def collectives(text: str, axes: dict[str, int]) -> list[Collective]:
   """The collectives of a program, added up by kind and mesh axes, dearest first.
 
   Args:
     text: `compiled.as_text()`.
-    axes: name -> size of the mesh that it was compiled for, in order.
-    slices: the slice each device of the mesh is in, in its flat order; empty where there is one.
+    axes: name -> size of the mesh that it was compiled for, in order; slices follow each other along the first.
   """
   found, entry = _computations(text)
   turns, shape, total = _turns(found, entry), tuple(axes.values()), {}
   for name, instructions in found.items():
     for instruction in instructions if turns.get(name) else ():
-      opcode = instruction.opcode
-      kind = opcode.removesuffix("-start")
-      if kind not in KINDS:
-        continue
-      groups = _groups(instruction.rest, shape)
-      n = 2 if kind == "collective-permute" else groups.shape[-1]
-      if n == 1:
-        continue
-      kind = "reduce-scatter" if "all-reduce-scatter" in name else kind  # as TPUs' fused kernel is called
-      coordinates = np.stack(np.unravel_index(groups, shape), -1)
-      spanned = np.any(coordinates != coordinates[:, :1], (0, 1))
-      over = tuple(itertools.compress(axes, spanned))
-      far = bool(len(slices)) and bool(np.any(np.asarray(slices)[groups] != np.asarray(slices)[groups[:, :1]]))
-      moved = _moved(kind, opcode, instruction, n)
-      share = {"all-reduce": 2 * (n - 1) / n, "collective-permute": 1}.get(kind, (n - 1) / n)
-      old = total.get((kind, over, far), (0, 0, 0))
-      new = (1, moved, int(moved * share))
-      total[kind, over, far] = tuple(a + turns[name] * b for a, b in zip(old, new, strict=True))
+      one = _between_slices(instruction, axes) or _inside(instruction, name, axes, shape)
+      if one:
+        key = (one.kind, one.axes, one.between_slices)
+        new = (one.count, one.bytes, one.wire_bytes)
+        old = total.get(key, (0, 0, 0))
+        total[key] = tuple(a + turns[name] * b for a, b in zip(old, new, strict=True))
   rows = [Collective(kind, over, *sums, far) for (kind, over, far), sums in total.items()]
   return sorted(rows, key=lambda c: -c.wire_bytes)

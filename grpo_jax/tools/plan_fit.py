@@ -54,7 +54,7 @@ def _fsdp(config, mesh, cfg):
 
 def _tensor(config, mesh, cfg):
   tensor = 2 * mesh["tensor"]
-  donor = next((axis for axis in ("data", "fsdp") if _half(mesh[axis])), None)
+  donor = next((axis for axis in ("fsdp", "data") if _half(mesh[axis])), None)  # the state stays as it is split
   if donor is None or cfg.num_kv_heads % tensor:
     return None
   return {f"mesh.{donor}": mesh[donor] // 2, "mesh.tensor": tensor}

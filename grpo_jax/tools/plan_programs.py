@@ -102,9 +102,7 @@ class PlannedPrograms(Programs):
     memory, held = executable.memory_analysis(), [a for a in jax.tree.leaves(args) if hasattr(a, "sharding")]
     program.peak = memory.peak_memory_in_bytes
     program.beside += max(0, local_bytes(held) - memory.argument_size_in_bytes)  # alive, though the program drops them
-    slices = [getattr(device, "slice_index", 0) for device in self.mesh.devices.flat]
-    slices = slices if len(set(slices)) > 1 else ()
-    program.collectives = collectives(executable.as_text(), dict(self.mesh.shape), slices)
+    program.collectives = collectives(executable.as_text(), dict(self.mesh.shape))
 
 
 def abstract_setup(config: ConfigDict, devices) -> Setup:

@@ -122,7 +122,7 @@ def test_knobs_turn_in_the_documented_order():
   mesh, cfg = {"data": 4, "fsdp": 2, "tensor": 1, "sequence": 1}, SHAPES["qwen2.5-7b"]
   assert [knob(config, mesh, cfg) for knob, _ in KNOBS] == [
     {"train.micro_prompts": 4}, {"train.micro_members": 1}, {"model.remat": True}, {"train.logit_chunk": 32},
-    {"mesh.data": 2, "mesh.fsdp": 4}, {"mesh.data": 2, "mesh.tensor": 2}, {"mesh.sampler": "same"}]
+    {"mesh.data": 2, "mesh.fsdp": 4}, {"mesh.fsdp": 1, "mesh.tensor": 2}, {"mesh.sampler": "same"}]
   spent = changed(config, {"train.micro_prompts": 1, "train.micro_members": 1, "model.remat": True,
                            "train.logit_chunk": 1, "mesh.sampler": "same"})
   assert not any(knob(spent, {"data": 1, "fsdp": 1, "tensor": 4}, cfg) for knob, _ in KNOBS)
