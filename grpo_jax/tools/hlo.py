@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute", "collective-broadcast")
-WIDTHS = {"pred": 1, "c64": 8, "c128": 16, "token": 0, "opaque": 0}  # bytes of an element; the others say their bits: bf16, f8e4m3fn, s32
+# Bytes of an element; the others say their bits: bf16, f8e4m3fn, s32
+WIDTHS = {"pred": 1, "c64": 8, "c128": 16, "token": 0, "opaque": 0}
 
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{$")
 _CALLED = re.compile(r"(?:calls|body|condition|to_apply|true_computation|false_computation)=%?([\w.\-]+)")

@@ -1,63 +1,15 @@
 """A killed run, rerun, ends as if nothing had happened; saving is asynchronous and safe from donation."""
 
-import json
-import os
-import pathlib
 import random
-import signal
 import subprocess
-import sys
 import time
 
 import jax
 import numpy as np
 import pytest
+from killed import ROOT, command, environment, killed_run, leaves, rows, run
 
 from grpo_jax.checkpoint import Checkpoints
-
-ROOT = pathlib.Path(__file__).parents[2]
-
-
-def command(workdir, config="tiny_run.py"):
-  return [sys.executable, "-m", "grpo_jax.main", f"--config=tests/runs/{config}", f"--workdir={workdir}"]
-
-
-def environment():
-  flags = os.environ.get("XLA_FLAGS", "").replace("--xla_force_host_platform_device_count=8", "")
-  return {**os.environ, "XLA_FLAGS": flags}
-
-
-def run(workdir, config="tiny_run.py"):
-  options = {"cwd": ROOT, "env": environment(), "capture_output": True, "text": True, "timeout": 300}
-  done = subprocess.run(command(workdir, config), **options)
-  assert done.returncode == 0, done.stderr[-2000:]
-  return done.stdout
-
-
-def killed_run(workdir, lines: int, config="tiny_run.py"):
-  """Starts a run and kills it with SIGKILL once it has printed so many lines; False where it had ended before."""
-  process = subprocess.Popen(
-    command(workdir, config), cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-  for _ in range(lines):
-    if not process.stdout.readline():
-      break
-  time.sleep(random.random() * 0.05)
-  process.send_signal(signal.SIGKILL)
-  return process.wait(30) == -signal.SIGKILL
-
-
-def rows(workdir, stage):
-  lines = (workdir / stage / "metrics.jsonl").read_text().splitlines()
-  return [{k: v for k, v in json.loads(line).items() if not k.startswith("time/")} for line in lines]
-
-
-def leaves(workdir, stage):
-  """Every array of the newest checkpoint, as bytes by name."""
-  import orbax.checkpoint as ocp
-
-  steps = sorted(int(p.name) for p in (workdir / stage / "checkpoints").iterdir() if p.name.isdigit())
-  tree = ocp.StandardCheckpointer().restore((workdir / stage / "checkpoints" / str(steps[-1]) / "default").absolute())
-  return {jax.tree_util.keystr(p): np.asarray(a).tobytes() for p, a in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 @pytest.fixture(scope="module")
@@ -93,34 +45,6 @@ def test_twenty_kills_at_random_moments_lose_nothing(whole, tmp_path):
     for stage in ("sft", "rl"):
       assert rows(tmp_path / str(i), stage) == rows(whole, stage)
       assert leaves(tmp_path / str(i), stage) == leaves(whole, stage)
-
-
-def killed_and_whole(tmp_path, config):
-  """Training rows of an uninterrupted run and its last state, after checking that a killed one ends the same."""
-  run(tmp_path / "whole", config)
-  assert killed_run(tmp_path / "killed", random.Random(time.time_ns()).randint(4, 8), config)
-  run(tmp_path / "killed", config)
-  assert rows(tmp_path / "killed", "rl") == rows(tmp_path / "whole", "rl")
-  got, want = (leaves(tmp_path / name, "rl") for name in ("killed", "whole"))
-  assert got == want
-  return [r for r in rows(tmp_path / "whole", "rl") if r["kind"] == "train"], want
-
-
-def test_critic_adaptive_beta_dynamic_sampling_and_curriculum_survive_a_kill(tmp_path):
-  train, state = killed_and_whole(tmp_path, "tiny_rows.py:critic")
-  assert {"['algorithm_state']['beta']", "['critic']['params']['value_head']"} <= set(state)
-  assert len({r["update/beta"] for r in train}) == 5 and max(r["data/rollouts"] for r in train) == 2
-  position = np.frombuffer(state["['data_state']['position']"], np.int32)[0]
-  np.testing.assert_allclose(position, sum(8 * r["data/rollouts"] / (1 - r["data/skipped"]) for r in train))
-  rates = np.frombuffer(state["['data_state']['pass_rates']"], np.float32)
-  assert rates.shape == (24,) and ((rates == -1) | ((rates >= 0) & (rates <= 1))).all() and (rates >= 0).sum() > 8
-  assert train[0]["data/skipped"] == 0 < train[-1]["data/skipped"]
-
-
-def test_dynamic_group_size_survives_a_kill(tmp_path):
-  train, state = killed_and_whole(tmp_path, "tiny_rows.py:groups")
-  assert "['algorithm_state']['pass_rate']" in state
-  assert len({r["groups/size"] for r in train}) > 1
 
 
 def test_each_step_is_logged_once(whole):
