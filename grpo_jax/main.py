@@ -84,7 +84,7 @@ def main(argv):
   """
   if len(argv) > 1:
     raise app.UsageError(f"unknown arguments {argv[1:]}")
-  from grpo_jax.distributed.multihost import initialize, is_first
+  from grpo_jax.distributed.multihost import initialize
   from grpo_jax.distributed.preemption import Preempted
   from grpo_jax.rewards.self_test import RewardError
 
@@ -92,8 +92,6 @@ def main(argv):
   os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
   config = CONFIG.value
   initialize()
-  if not is_first():
-    sys.stdout = open(os.devnull, "w")  # noqa: SIM115  for as long as the process lives
   workdir = pathlib.Path(WORKDIR.value or f"runs/{config.name}-{identity(config)}")
   print(f"workdir: {workdir}", flush=True)
   try:

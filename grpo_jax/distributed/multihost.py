@@ -20,6 +20,8 @@ DEADLINE_STATUS = 70  # exit status of a process whose peers did not answer
 def initialize() -> None:
   """Joins the other processes, where the environment says that there are any; before anything uses a device.
 
+  From here on only the first process has a stdout.
+
   Raises:
     ValueError: some of the three explicit variables are set and not all.
   """
@@ -32,6 +34,8 @@ def initialize() -> None:
     jax.distributed.initialize(address, int(count), int(index))
   elif os.environ.get(DETECT) == "1":
     jax.distributed.initialize()
+  if not is_first():
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115  for as long as the process lives
 
 
 def is_first() -> bool:
