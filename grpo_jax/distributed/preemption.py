@@ -13,13 +13,22 @@ class Preempted(Exception):
 class Preemption:
   """Notes a SIGTERM; `reached(step)` says in every process at the same step that it is time to save.
 
-  With several processes jax's own coordination decides the step, one that none of them has passed.
+  With several processes jax's own coordination listens from the start and decides the step, one that none has passed.
   """
 
   def __init__(self):
-    self._asked = False
+    self._asked, self._before = False, None
+
+  def listen(self) -> None:
+    """From here on a SIGTERM is a request; before, as after `close`, it ends the process at once."""
     if jax.process_count() == 1:
-      signal.signal(signal.SIGTERM, self._note)
+      self._before = signal.signal(signal.SIGTERM, self._note)
+
+  def close(self) -> None:
+    """SIGTERM means again what it did."""
+    if self._before is not None:
+      signal.signal(signal.SIGTERM, self._before)
+      self._before = None
 
   def _note(self, *_) -> None:
     self._asked = True

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 
 from grpo_jax.data.example import Example
+from grpo_jax.data.gym import make_task
 from grpo_jax.rewards.calls import RuleContext
 from grpo_jax.rewards.extract import cut, in_tags
 from grpo_jax.rewards.gym_tasks import OFFERED, RAISING, REFUSED
@@ -19,9 +20,7 @@ def prepare() -> None:
 
 @functools.lru_cache(maxsize=64)
 def _dataset(task: str, config: str, seed: int, size: int):
-  import reasoning_gym
-
-  return reasoning_gym.create_dataset(task, seed=seed, size=size, **json.loads(config))
+  return make_task(task, json.loads(config), seed, size)
 
 
 @functools.lru_cache(maxsize=1024)  # a group shares its entry

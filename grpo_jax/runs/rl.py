@@ -26,7 +26,7 @@ from grpo_jax.types import Experience
 class RLRun:
   """The fixed parts of an RL stage: setup, rewards, the row of the algorithm; `iterate` is one iteration."""
 
-  def __init__(self, setup: Setup, rewards: Rewards):
+  def __init__(self, setup: Setup, rewards: Rewards | None):  # None: to plan, not to run
     config = setup.config
     self.setup, self.rewards, self.config, self.programs = setup, rewards, config, None
     numbers = partial(jax.tree.map, np.float32)
@@ -36,6 +36,12 @@ class RLRun:
     self.value_clip = np.float32(config.train.value_clip)
     self.asks = needs(self.spec) | ({"present"} if config.sampling.group_sizes else set())
     self.temperature, self.seed = np.float32(config.sampling.temperature), np.uint32(config.seed)
+
+  def fresh_state(self, params=None, *, abstract: bool = False):
+    """The state that the stage begins with, with all that the row asks for; `abstract`: its shapes only."""
+    return fresh_state(
+      self.setup, reference="reference" in self.asks, params=params, critic="values" in self.asks, curriculum=True,
+      algorithm_state=initial_state(self.spec, self.asks), abstract=abstract)
 
   def minibatches(self, experience: Experience, key, iteration: int):
     """The experience itself, or its prompts in a new order for each pass, cut into minibatches."""
@@ -90,9 +96,7 @@ def run_rl(setup: Setup, workdir, rewards: Rewards, params=None):
   config = setup.config
   stage = Stage(workdir, config, total=config.train.iterations, name="rl")
   run = RLRun(setup, rewards)
-  state = fresh_state(
-    setup, reference="reference" in run.asks, params=params, algorithm_state=initial_state(run.spec, run.asks),
-    critic="values" in run.asks, curriculum=True)
+  state = run.fresh_state(params)
   stage.warm_up(state)
   if not stage.done:
     run.programs = compile_rl(setup, state, run.spec, run.optimizers, run.asks)  # nothing compiles after this

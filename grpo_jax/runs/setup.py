@@ -93,7 +93,7 @@ def fresh_state(setup: Setup, *, reference: bool, params=None, algorithm_state: 
   `critic`: a learner beside the policy; `value_head`: the parameters themselves end in a scalar; `curriculum`: a stage
   that follows `config.curriculum`.
   """
-  problems = len(setup.train.source) if curriculum and has_curriculum(setup.config) else 0
+  problems = len(setup.train.source) if curriculum and setup.train and has_curriculum(setup.config) else 0
   if setup.lora:
     return _adapter_state(setup, reference, params, algorithm_state, problems)
   mesh, seed, dtype = setup.mesh, setup.config.seed, setup.config.train.reference_dtype

@@ -99,6 +99,7 @@ class Stage:
       self._metrics.resume(self.start if self.start else -1)
     self._clock = (time.perf_counter(), self.start)
     self._deadline.wind(f"{self.name} step {self.start + 1}")
+    self._preemption.listen()
     return state
 
   def log(self, step: int, kind: str, values: dict, line: str) -> None:
@@ -125,12 +126,14 @@ class Stage:
     if leave:
       self.saved.wait()
       self._deadline.stop()
+      self._preemption.close()
       raise Preempted(f"saved {self.name} step {step} of {self.total}; the same command continues from there")
 
   def finish(self, notes: dict) -> None:
     """Waits for the last save and closes the files."""
     self.saved.close()
     self._deadline.stop()
+    self._preemption.close()
     if not self.done and is_first():
       self._metrics.close()
       _write(self.directory / "notes.json", notes)

@@ -4,19 +4,17 @@ import math
 import re
 import time
 from dataclasses import dataclass, field
-from functools import partial
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
-from grpo_jax.algorithms.spec import initial_state, needs
 from grpo_jax.distributed.mesh import make_mesh, without_fsdp
 from grpo_jax.runs.model import load_model
 from grpo_jax.runs.programs import Programs
+from grpo_jax.runs.rl import RLRun
 from grpo_jax.runs.rl_programs import compile_rl
-from grpo_jax.runs.setup import Setup, fresh_state
-from grpo_jax.runs.validate import algorithm_spec, optimizer_spec, updates_per_iteration, validate, validate_devices
+from grpo_jax.runs.setup import Setup
+from grpo_jax.runs.validate import validate, validate_devices
 from grpo_jax.tools.flops import jaxpr_flops
 from grpo_jax.tools.hlo import Collective, collectives
 
@@ -123,14 +121,8 @@ def abstract_setup(config: ConfigDict, devices) -> Setup:
 
 def abstract_state(setup: Setup):
   """The state of the run as shapes with shardings; its row, its optimizers, and what the row asks for."""
-  config, numbers = setup.config, partial(jax.tree.map, np.float32)
-  spec = numbers(algorithm_spec(config))
-  asks = needs(spec) | ({"present"} if config.sampling.group_sizes else set())
-  updates = updates_per_iteration(config) * config.train.iterations
-  optimizers = numbers([optimizer_spec(config[name], updates) for name in ("optimizer", "critic_optimizer")])
-  state = fresh_state(setup, reference="reference" in asks, algorithm_state=initial_state(spec, asks),
-                      critic="values" in asks, abstract=True)
-  return state, spec, optimizers, asks
+  run = RLRun(setup, None)
+  return run.fresh_state(abstract=True), run.spec, run.optimizers, run.asks
 
 
 def compile_plan(config: ConfigDict, devices, kinds=None, report=None) -> Plan:

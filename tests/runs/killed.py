@@ -31,16 +31,17 @@ def run(workdir, config="tiny_run.py"):
   return done.stdout
 
 
-def killed_run(workdir, lines: int, config="tiny_run.py"):
-  """Starts a run and kills it with SIGKILL once it has printed so many lines; False where it had ended before."""
+def killed_run(workdir, lines: int, config="tiny_run.py", by=signal.SIGKILL) -> int:
+  """Starts a run, signals it once it has printed so many lines, and returns its exit status."""
   process = subprocess.Popen(
     command(workdir, config), cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
   for _ in range(lines):
     if not process.stdout.readline():
       break
   time.sleep(random.random() * 0.05)
-  process.send_signal(signal.SIGKILL)
-  return process.wait(30) == -signal.SIGKILL
+  process.send_signal(by)
+  process.stdout.read()  # what it still says must not fill the pipe
+  return process.wait(60)
 
 
 def rows(workdir, stage):

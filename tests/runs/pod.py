@@ -38,13 +38,13 @@ def watched(out: str):
   return iterate
 
 
-def stopping(step: int):
-  """Stage.maybe_save, which ends the process once this step is on disk."""
+def stopping(stage: str, step: int):
+  """Stage.maybe_save, which ends the run once this step of the stage is on disk."""
   original = Stage.maybe_save
 
   def maybe_save(self, now, *rest):
     original(self, now, *rest)
-    if self.name == "rl" and now == step:
+    if self.name == stage and now == step:
       self.saved.wait()
       raise Preempted(f"stopped at {now}")
 
@@ -55,7 +55,7 @@ if __name__ == "__main__":
   initialize()
   workdir, out, *changes = sys.argv[1:]
   if changes and changes[0].startswith("stop="):
-    Stage.maybe_save = stopping(int(changes.pop(0).removeprefix("stop=")))
+    Stage.maybe_save = stopping("rl", int(changes.pop(0).removeprefix("stop=")))
   config = runpy.run_path(str(pathlib.Path(__file__).with_name("tiny_run.py")))["get_config"]()
   config.task, config.completion_buckets, config.prompt_buckets, config.evaluate.every = "rl", (9,), (6,), 0
   config.update_from_flattened_dict({k: ast.literal_eval(v) for k, v in (c.split("=", 1) for c in changes)})

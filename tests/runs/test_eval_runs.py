@@ -1,6 +1,5 @@
 """task=eval over a finished run and its exports; converting and talking to them; the hold-out verifier's alarm."""
 
-import functools
 import io
 import json
 
@@ -10,21 +9,13 @@ import pytest
 import test_whole_runs as whole
 
 from grpo_jax import main
-from grpo_jax.distributed.mesh import make_mesh
 from grpo_jax.evaluation.heldout import Answers, verified
 from grpo_jax.metrics import read_rows
 from grpo_jax.models.load import load_any
-from grpo_jax.runs import setup
 from grpo_jax.runs.model import load_run
 from grpo_jax.tools import convert, sample
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_device():
-  """Batches of a tiny run need not divide by the eight fake devices."""
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(setup, "make_mesh", functools.partial(make_mesh, devices=jax.devices()[:1]))
-    yield
+pytestmark = pytest.mark.usefixtures("one_device")
 
 
 @pytest.fixture(scope="module")

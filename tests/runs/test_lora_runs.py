@@ -1,6 +1,5 @@
 """A LoRA run: only adapters are saved, the base is the reference, another base is refused, exports agree."""
 
-import functools
 import pathlib
 import shutil
 
@@ -8,26 +7,21 @@ import jax
 import numpy as np
 import pytest
 import test_whole_runs as whole
+from pod import stopping
 
 from grpo_jax import main
-from grpo_jax.distributed.mesh import make_mesh
+from grpo_jax.distributed.preemption import Preempted
 from grpo_jax.metrics import read_rows
 from grpo_jax.models.load import load_any
 from grpo_jax.models.lora import adapted
 from grpo_jax.models.peft_io import load_peft
 from grpo_jax.models.whole_vocabulary import full_logits
 from grpo_jax.rewards.combine import Rewards
-from grpo_jax.runs import rl, setup
+from grpo_jax.runs import rl
 from grpo_jax.runs.setup import fresh_state, make_setup
 from grpo_jax.runs.stage import Stage
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_device():
-  """Batches of a tiny run need not divide by the eight fake devices."""
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(setup, "make_mesh", functools.partial(make_mesh, devices=jax.devices()[:1]))
-    yield
+pytestmark = pytest.mark.usefixtures("one_device")
 
 
 def config(model="", iterations=4):
@@ -92,12 +86,11 @@ def reference_logps(c, folder, monkeypatch):
   return seen[0]
 
 
-def test_the_reference_is_the_base_itself_bit_for_bit(tmp_path, monkeypatch):
+def test_the_reference_is_the_base_itself_bit_for_bit(tmp_path):
   low, whole_model = config(iterations=1), config(iterations=1)
   whole_model.lora.rank = 0
   state = fresh_state(make_setup(low), reference=True)
   assert state.ref_params is None and state.reference is state.base  # no second copy
-  monkeypatch.setattr(setup, "make_mesh", functools.partial(make_mesh, devices=jax.devices()[:1]))
   for a, b in zip(*(reference_logps(c, tmp_path / str(c.lora.rank), pytest.MonkeyPatch())
                     for c in (low, whole_model)), strict=True):
     np.testing.assert_array_equal(a, b)
@@ -105,16 +98,8 @@ def test_the_reference_is_the_base_itself_bit_for_bit(tmp_path, monkeypatch):
 
 def test_a_killed_run_continues_and_another_base_is_refused(finished, tmp_path, monkeypatch):
   c, done = finished
-  original = Stage.maybe_save
-
-  def stop_at_two(self, step, *rest):
-    original(self, step, *rest)
-    if step == 2:
-      self.saved.wait()
-      raise KeyboardInterrupt
-
-  with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-    patch.setattr(Stage, "maybe_save", stop_at_two)
+  with monkeypatch.context() as patch, pytest.raises(Preempted):
+    patch.setattr(Stage, "maybe_save", stopping("rl", 2))
     main.run(c, tmp_path / "cut")
   shutil.copytree(tmp_path / "cut", tmp_path / "other")
   main.run(c, tmp_path / "cut")

@@ -1,6 +1,7 @@
 """A killed run, rerun, ends as if nothing had happened; saving is asynchronous and safe from donation."""
 
 import random
+import signal
 import subprocess
 import time
 
@@ -10,6 +11,7 @@ import pytest
 from killed import ROOT, command, environment, killed_run, leaves, rows, run
 
 from grpo_jax.checkpoint import Checkpoints
+from grpo_jax.main import PREEMPTED_STATUS
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +24,7 @@ def whole(tmp_path_factory):
 def test_killed_three_times_ends_bit_for_bit_the_same(whole, tmp_path):
   moments = random.Random(time.time_ns())
   for first, last in ((4, 8), (3, 8), (3, 6)):  # lines printed: in SFT, around its end, in RL
-    assert killed_run(tmp_path, moments.randint(first, last))
+    assert killed_run(tmp_path, moments.randint(first, last)) == -signal.SIGKILL
   run(tmp_path)
   for stage in ("sft", "rl"):
     assert rows(tmp_path, stage) == rows(whole, stage)
@@ -34,7 +36,7 @@ def test_twenty_kills_at_random_moments_lose_nothing(whole, tmp_path):
   """Also while a checkpoint is written: every second step is saved. When one has ended, a new one begins."""
   moments, kills, runs = random.Random(time.time_ns()), 0, 0
   for _ in range(60):
-    kills += killed_run(tmp_path / str(runs), moments.randint(2, 9))
+    kills += killed_run(tmp_path / str(runs), moments.randint(2, 9)) == -signal.SIGKILL
     if kills == 20:
       break
     if (tmp_path / str(runs) / "summary.json").exists():
@@ -45,6 +47,14 @@ def test_twenty_kills_at_random_moments_lose_nothing(whole, tmp_path):
     for stage in ("sft", "rl"):
       assert rows(tmp_path / str(i), stage) == rows(whole, stage)
       assert leaves(tmp_path / str(i), stage) == leaves(whole, stage)
+
+
+def test_a_run_that_is_asked_to_stop_saves_and_goes_on_bit_for_bit(whole, tmp_path):
+  assert killed_run(tmp_path, 5, by=signal.SIGTERM) == PREEMPTED_STATUS
+  assert "sft: resumed at" in run(tmp_path)
+  for stage in ("sft", "rl"):
+    assert rows(tmp_path, stage) == rows(whole, stage)
+    assert leaves(tmp_path, stage) == leaves(whole, stage)
 
 
 def test_each_step_is_logged_once(whole):

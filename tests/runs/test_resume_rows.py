@@ -1,6 +1,7 @@
 """What algorithm rows and curricula keep in the state survives a kill bit for bit."""
 
 import random
+import signal
 import time
 
 import numpy as np
@@ -10,7 +11,7 @@ from killed import killed_run, leaves, rows, run
 def killed_and_whole(tmp_path, config):
   """Training rows of an uninterrupted run and its last state, after checking that a killed one ends the same."""
   run(tmp_path / "whole", config)
-  assert killed_run(tmp_path / "killed", random.Random(time.time_ns()).randint(4, 8), config)
+  assert killed_run(tmp_path / "killed", random.Random(time.time_ns()).randint(4, 8), config) == -signal.SIGKILL
   run(tmp_path / "killed", config)
   assert rows(tmp_path / "killed", "rl") == rows(tmp_path / "whole", "rl")
   got, want = (leaves(tmp_path / name, "rl") for name in ("killed", "whole"))

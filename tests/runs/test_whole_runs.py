@@ -8,15 +8,18 @@ import pathlib
 import jax
 import numpy as np
 import pytest
+from pod import stopping
 
 from grpo_jax import main
 from grpo_jax.config.identity import identity
 from grpo_jax.distributed.mesh import make_mesh
+from grpo_jax.distributed.preemption import Preempted
 from grpo_jax.metrics import read_rows
 from grpo_jax.runs import setup
 from grpo_jax.runs.stage import Stage
 
 ROOT = pathlib.Path(__file__).parents[2]
+pytestmark = pytest.mark.usefixtures("one_device")
 
 
 def load(path, *args):
@@ -46,12 +49,6 @@ def gsm8k():
   c.evaluate.problems, c.evaluate.batch, c.rewards.workers, c.rewards.self_test = 2, 2, 1, 4
   c.log.tensorboard = False
   return c
-
-
-@pytest.fixture(autouse=True)
-def one_device(monkeypatch):
-  """Batches of a tiny run need not divide by the eight fake devices."""
-  monkeypatch.setattr(setup, "make_mesh", functools.partial(make_mesh, devices=jax.devices()[:1]))
 
 
 @pytest.fixture
@@ -157,16 +154,8 @@ def test_preference_stages_learn_resume_and_are_judged(kind, tmp_path, compilati
   assert summary["end"]["step"] == 12 and summary["start"]["problems"] == 16
   if kind == "reward_model":  # it resumes by the same code
     return
-  original = Stage.maybe_save
-
-  def stop_at_eight(self, step, *rest):
-    original(self, step, *rest)
-    if step == 8:
-      self.saved.wait()
-      raise KeyboardInterrupt
-
-  with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-    patch.setattr(Stage, "maybe_save", stop_at_eight)
+  with monkeypatch.context() as patch, pytest.raises(Preempted):
+    patch.setattr(Stage, "maybe_save", stopping(kind, 8))
     main.run(c, tmp_path / "cut")
   main.run(c, tmp_path / "cut")
   without_time = lambda rows: [{k: v for k, v in r.items() if not k.startswith("time/")} for r in rows]  # noqa: E731
