@@ -107,6 +107,7 @@ def _model() -> ConfigDict:
     "attention_bias": False,  # biases on q, k, v (Qwen2)
     "compute_dtype": "float32",  # float32 | bfloat16; master weights are float32
     "remat": False,  # recompute each layer in the backward pass
+    "attention": "auto",  # of groups: xla | splash (TPU) | cudnn (GPU, bfloat16); auto is splash on TPUs, else xla
     "scan_layers": placeholder(bool),  # None: scan, but unroll up to 8 layers on CPU, where that is faster
   })
 
