@@ -1,9 +1,11 @@
 """The end of a run: a summary table on the terminal and in summary.json, and the learning curve as a PNG."""
 
+import dataclasses
 import json
 import pathlib
 
 from grpo_jax.metrics import read_rows
+from grpo_jax.runs.doctor import diagnose
 
 
 def _interval(row: dict, name: str) -> str:
@@ -23,6 +25,8 @@ def write_report(workdir: pathlib.Path, config) -> dict:
   summary = {"name": config.name, "task": config.task, "sft_steps": config.sft.steps if sft else 0}
   if sft:
     summary["sft_loss"] = [row for row in sft if row["kind"] == "train"][-1]["loss/sft"]
+  findings = diagnose(rl, config.doctor, config.evaluate.component)
+  summary["findings"] = [dataclasses.asdict(finding) for finding in findings]
   console = Console(width=120)
   if evals:
     start, end = evals[0], evals[-1]
