@@ -14,6 +14,7 @@ from grpo_jax.config.identity import identity_items
 from grpo_jax.distributed.multihost import Deadline, barrier, is_first
 from grpo_jax.distributed.preemption import Preempted, Preemption
 from grpo_jax.metrics import MetricsLog
+from grpo_jax.runs.memory import forget_peak, peak_memory
 from grpo_jax.runs.saved import Saved
 
 
@@ -68,6 +69,7 @@ class Stage:
   def __init__(self, workdir, config: ConfigDict, *, total: int, name: str):
     self.name, self.total, self.every, self.log_every = name, total, config.checkpoint.every, config.log.every
     self.directory = pathlib.Path(workdir) / name
+    forget_peak()
     if is_first():
       self.directory.mkdir(parents=True, exist_ok=True)
     barrier(self.name)
@@ -97,6 +99,9 @@ class Stage:
       print(f"{self.name}: resumed at {self.start} of {self.total} from {self.directory}", flush=True)
     if not self.done:
       self._metrics.resume(self.start if self.start else -1)
+      if is_first():
+        with (self.directory / "starts.jsonl").open("a") as file:
+          file.write(json.dumps({"step": self.start, "time": time.time()}) + "\n")
     self._clock = (time.perf_counter(), self.start)
     self._deadline.wind(f"{self.name} step {self.start + 1}")
     self._preemption.listen()
@@ -136,4 +141,4 @@ class Stage:
     self._preemption.close()
     if not self.done and is_first():
       self._metrics.close()
-      _write(self.directory / "notes.json", notes)
+      _write(self.directory / "notes.json", notes | peak_memory())
