@@ -1,4 +1,4 @@
-"""Beta × KL estimator, against no KL at all: k1 in the reward, k2, k3 (the published GRPO) and the exact one in the loss.
+"""Beta × KL estimator: k1 in the reward; k2, k3 (the published GRPO) and the exact KL in the loss; against no KL.
 
 Command:   python -m grpo_jax.sweeps.run --sweep=configs/sweeps/kl.py
 Runs:      9 arms × 5 seeds, 60 iterations each.

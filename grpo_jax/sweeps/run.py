@@ -95,6 +95,7 @@ def attempt(run: Run, *, wait: bool = False) -> str:
 
 def _attempt(run: Run) -> str:
   started, state, facts = time.time(), "done", {}
+  run.workdir.mkdir(parents=True, exist_ok=True)
   _note(run, "running")
   with contextlib.ExitStack() as stack:
     if is_first():  # what a run prints is its own affair; the sweep has one line for each

@@ -56,7 +56,9 @@ def starts(workdir) -> dict[str, list[int]]:
 
 def metrics(workdir) -> dict[str, list[dict]]:
   """Every logged line of every run, times aside."""
-  return {
-    str(path.relative_to(workdir)): [
-      {k: v for k, v in json.loads(line).items() if not k.startswith("time/")} for line in path.read_text().splitlines()]
-    for path in sorted(pathlib.Path(workdir).glob("*/*/metrics.jsonl"))}
+  found = {}
+  for path in sorted(pathlib.Path(workdir).glob("*/*/metrics.jsonl")):
+    rows = map(json.loads, path.read_text().splitlines())
+    found[str(path.relative_to(workdir))] = [
+      {k: v for k, v in row.items() if not k.startswith("time/")} for row in rows]
+  return found

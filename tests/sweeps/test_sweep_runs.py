@@ -4,9 +4,14 @@ import csv
 import json
 import pathlib
 import random
+import subprocess
 
 import pytest
-from killing import killed, logged, metrics, run, starts
+from killing import ROOT, command, environment, killed, metrics, run, starts
+
+from grpo_jax.sweeps.run import attempt, parsed, sweep_main
+from grpo_jax.sweeps.spec import expand, load
+from grpo_jax.sweeps.status import held
 
 SWEEP = "tests/sweeps/tiny_sweep.py"
 FAILING = f"{SWEEP}:failing"
@@ -21,7 +26,7 @@ def whole(tmp_path_factory):
 
 def test_a_sweep_ends_with_its_page_and_says_what_failed(whole):
   folder, output = whole
-  assert "[3/6] wrong answers-s0: failed, verifier self-test" in output
+  assert "[3/6] wrong answers-s0: failed, gold" in output
   assert output.splitlines()[-1] == f"error: 2 of 6 runs failed, 0 are another process's; see {folder}"
   rows = {row["arm"]: row for row in csv.DictReader((folder / "table.csv").open())}
   assert {arm: row["runs"] for arm, row in rows.items()} == {
@@ -57,14 +62,12 @@ def test_killed_and_started_again_it_ends_with_the_same_table(whole, tmp_path):
   assert sorted(map(len, counted.values())) in ([1] * 5, [1] * 4 + [2])  # at most the one that was killed
   for name, since in before.items():
     assert (tmp_path / name / "status.json").stat().st_mtime_ns == since
-  state = logged(tmp_path), counted
-  run(FAILING, tmp_path, status=2)  # nothing is missing but what fails
-  assert (logged(tmp_path), starts(tmp_path)) == state
 
 
-def test_a_dry_run_prints_every_run_and_makes_nothing(tmp_path):
-  output = run(f"{SWEEP}:2x2", tmp_path / "w", "--dry-run", "--shard=2/2")
-  lines = output.splitlines()[-4:]
+def test_a_dry_run_prints_every_run_and_makes_nothing(tmp_path, capsys):
+  arguments = parsed([f"--sweep={SWEEP}:2x2", f"--workdir={tmp_path / 'w'}", "--dry-run", "--shard=2/2"])
+  assert sweep_main(arguments) == 0
+  lines = capsys.readouterr().out.splitlines()[-4:]
   assert lines[0] == "sweep tiny: 2 arms x 2 seeds, 2 of 4 runs in this shard"
   for line, name in zip(lines[1:], ("tiny-sft", "learning_rate=0.0-s0", "learning_rate=0.01-s1"), strict=True):
     found, hashed, state, workdir = line.split()
@@ -78,8 +81,15 @@ def test_bad_sweeps_end_in_a_sentence(tmp_path):
   file.write_text("from grpo_jax.sweeps.spec import Sweep, grid\n\n\ndef get_sweep():\n  return Sweep('s', "
                   "base='tests/sweeps/tiny_base.py', arms=grid(**{'sampling.group_size': (1, 2)}))\n")
   output = run(file, tmp_path / "w", status=1)
-  assert output.splitlines()[-1].startswith("error: sweep s: run group_size=1-s0: sampling.group_size=1 must be at least")
+  assert output.splitlines()[-1].startswith("error: sweep s: run group_size=1-s0: sampling.group_size=1 must be at")
   assert "Traceback" not in output and not (tmp_path / "w").exists()
+
+
+def test_a_run_that_another_process_has_is_left_to_it(tmp_path):
+  run_ = expand(load(f"{SWEEP}:1x1", "get_sweep"), tmp_path).runs[0]
+  with held(run_.workdir, wait=False) as mine:
+    assert mine and attempt(run_) == "held"
+  assert not (run_.workdir / "status.json").exists()
 
 
 @pytest.mark.slow
@@ -100,14 +110,12 @@ def test_twelve_runs_killed_twice_at_random(tmp_path):
 @pytest.mark.slow
 def test_shards_at_the_same_time_share_the_stage_and_join_into_one_page(tmp_path):
   """Two processes on one folder: one does the stage while the other waits, and no run is done by both."""
-  from killing import ROOT, command, environment, subprocess
-
   sweep = f"{SWEEP}:2x2"
   processes = [subprocess.Popen(command(sweep, tmp_path, f"--shard={i}/2"), cwd=ROOT, env=environment(),
                                 stdout=subprocess.PIPE, text=True) for i in (1, 2)]
   outputs = [p.communicate(timeout=600)[0] for p in processes]
   assert [p.returncode for p in processes] == [0, 0], outputs
-  assert starts(tmp_path) == dict.fromkeys(starts(tmp_path), [0]) and len(starts(tmp_path)) == 5
+  assert list(starts(tmp_path).values()) == [[0]] * 5
   assert "before" not in "".join(outputs)
   run(sweep, tmp_path)
   assert "4 runs: 4 done" in (tmp_path / "report.html").read_text()
