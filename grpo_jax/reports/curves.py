@@ -6,6 +6,7 @@ from typing import NamedTuple
 from grpo_jax.reports.records import Collection, Record
 from grpo_jax.reports.statistics import t_interval
 
+COLOURS = ("#3579d0", "#d2601a", "#1f9a63", "#b24fc4", "#b98a0e", "#d63f68", "#1698ab", "#7b818a")  # on white and black
 BINS = 120  # most points of a line; of more steps, neighbours are averaged within each run first
 
 

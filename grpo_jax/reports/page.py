@@ -7,14 +7,11 @@ from collections.abc import Iterable
 import jinja2
 
 from grpo_jax.reports import tables
-from grpo_jax.reports.curves import charts
+from grpo_jax.reports.curves import COLOURS, charts
 from grpo_jax.reports.png import write_png
 from grpo_jax.reports.records import collect
 from grpo_jax.reports.statistics import METHOD
-from grpo_jax.reports.svg import svg
-
-COLOURS = ("#3579d0", "#d2601a", "#1f9a63", "#b24fc4", "#b98a0e", "#d63f68", "#1698ab", "#7b818a")  # on white and black
-DASHES = ("none", "7 3", "2 3", "9 3 2 3")  # of arms beyond the colours, so that no two look alike up to 32
+from grpo_jax.reports.svg import DASHES, svg
 
 FILES = {"results": "table.csv", "runs": "runs.csv", "health": "health.csv", "costs": "costs.csv"}
 FIRST = 4  # curves in the picture of one run

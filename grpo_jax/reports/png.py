@@ -2,7 +2,7 @@
 
 import pathlib
 
-from grpo_jax.reports.curves import Chart
+from grpo_jax.reports.curves import COLOURS, Chart
 
 COLUMNS, LEGEND = 2, 12  # arms up to which the legend stands in the first chart
 
@@ -15,12 +15,13 @@ def write_png(path: pathlib.Path, charts: list[Chart], title: str) -> None:
   figure = Figure(figsize=(12, 3.2 * rows))
   axes = figure.subplots(rows, COLUMNS, squeeze=False)
   for axis, chart in zip(axes.flat, charts, strict=False):
-    for one in chart.lines:
+    for index, one in enumerate(chart.lines):
       x, y, low, high = zip(*one.points, strict=True) if one.points else ([], [], [], [])
-      drawn = axis.plot(x, y, linewidth=1.4, marker="o" if len(x) <= 30 else None, markersize=3, label=one.arm)
+      colour = COLOURS[index % len(COLOURS)]
+      axis.plot(x, y, linewidth=1.4, color=colour, marker="o" if len(x) <= 30 else None, markersize=3, label=one.arm)
       if any(v is not None for v in low):
         band = [(a, b, c) for a, b, c in zip(x, low, high, strict=True) if b is not None]
-        axis.fill_between(*zip(*band, strict=True), color=drawn[0].get_color(), alpha=0.15, linewidth=0)
+        axis.fill_between(*zip(*band, strict=True), color=colour, alpha=0.15, linewidth=0)
     axis.set_title(chart.title, fontsize=10)
     axis.set_xlabel(chart.x_label, fontsize=8)
     axis.grid(alpha=0.3)

@@ -92,12 +92,16 @@ def read_run(folder: pathlib.Path, *, name="", arm="", seed=None, hashed="") -> 
 
 @dataclass(frozen=True)
 class Collection:
-  """The runs of one page; `arms` in their order, the first of them the one that others are compared with."""
+  """The runs of one page; `arms` in their order, the first of them the one that others are compared with.
+
+  `stages` are what runs started from, done once.
+  """
 
   name: str
   records: list[Record]
   arms: list[str]
   budget: dict
+  stages: list[Record]
 
   def of(self, arm: str) -> list[Record]:
     """An arm's runs that are done, by seed."""
@@ -123,25 +127,31 @@ def collect(folders: Iterable[pathlib.Path]) -> Collection:
   Raises:
     ValueError: a folder is neither.
   """
-  found: dict[str, Record] = {}
-  declared, plain = [], []
-  for folder in map(pathlib.Path, folders):
-    if (folder / "sweep.json").exists():
-      declared.append(sweep := json.loads((folder / "sweep.json").read_text()))
-      for run in sweep["runs"]:
-        record = read_run(folder / run["folder"], name=run["name"], arm=run["arm"], seed=run["seed"],
-                          hashed=run["hash"])
-        if run["hash"] not in found or found[run["hash"]].state != "done":
-          found[run["hash"]] = record
-    elif (folder / "config.json").exists():
-      plain.append(read_run(folder))
-    else:
+  folders = list(map(pathlib.Path, folders))
+  sweeps = [(f, json.loads((f / "sweep.json").read_text())) for f in folders if (f / "sweep.json").exists()]
+  plain = [f for f in folders if not (f / "sweep.json").exists()]
+  for folder in plain:
+    if not (folder / "config.json").exists():
       raise ValueError(f"{folder} holds neither sweep.json nor config.json; give the folder of a sweep or of a run.")
-  keys = differing(plain)
-  for record in plain:
-    values = ",".join(f"{key.rsplit('.', 1)[-1]}={record.config.get(key)}" for key in keys)
-    found[str(record.folder)] = dataclasses.replace(record, arm=values or record.name.removesuffix(f"-s{record.seed}"))
-  records = list(found.values())
-  arms = list(dict.fromkeys([*(sweep["baseline"] for sweep in declared[:1]), *(r.arm for r in records)]))
-  name = ", ".join(dict.fromkeys(sweep["name"] for sweep in declared)) or records[0].name
-  return Collection(name, records, arms, declared[0]["budget"] if declared else {})
+  several = len({sweep["name"] for _, sweep in sweeps}) > 1
+  found: dict[tuple, Record] = {}
+  for folder, sweep in sweeps:
+    for run in sweep["runs"]:
+      arm = f"{sweep['name']}: {run['arm']}" if several else run["arm"]
+      record = read_run(folder / run["folder"], name=run["name"], arm=arm, seed=run["seed"], hashed=run["hash"])
+      if (key := (sweep["name"], run["hash"])) not in found or found[key].state != "done":
+        found[key] = record
+  records = [*found.values(), *_arms_of([read_run(folder) for folder in plain])]
+  first = [f"{s['name']}: {s['baseline']}" if several else s["baseline"] for _, s in sweeps[:1]]
+  name = ", ".join(dict.fromkeys(sweep["name"] for _, sweep in sweeps)) or records[0].name
+  stages = [read_run(folder / s["stage"], name="sft", arm="sft") for folder, s in sweeps if s["stage"]]
+  return Collection(name, records, list(dict.fromkeys([*first, *(r.arm for r in records)])),
+                    sweeps[0][1]["budget"] if sweeps else {}, stages)
+
+
+def _arms_of(records: list[Record]) -> list[Record]:
+  """Runs that no sweep declared, in arms named by the keys in which they differ."""
+  keys = differing(records)
+  values = [",".join(f"{key.rsplit('.', 1)[-1]}={r.config.get(key)}" for key in keys) for r in records]
+  return [dataclasses.replace(r, arm=value or r.name.removesuffix(f"-s{r.seed}"))
+          for r, value in zip(records, values, strict=True)]

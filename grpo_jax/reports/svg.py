@@ -7,6 +7,7 @@ from grpo_jax.reports.curves import Chart, Line
 
 WIDTH, HEIGHT = 560, 300  # units of the view box
 LEFT, RIGHT, TOP, BOTTOM = 56, 12, 10, 40
+DASHES = ("none", "7 3", "2 3", "9 3 2 3")  # of arms beyond the colours, so that no two look alike up to 32
 FEW = 30  # points up to which each is marked, with its value under the pointer
 
 

@@ -97,15 +97,16 @@ def differences(collection: Collection) -> list[dict]:
 def troubles(collection: Collection) -> list[dict]:
   """Runs that failed, are unfinished or missing, or were stopped and continued."""
   return [{"run": r.name, "state": r.state, "restarts": len(r.restarts), "continued": ", ".join(r.restarts),
-           "error": r.error} for r in collection.records if r.state != "done" or r.restarts]
+           "error": r.error} for r in (*collection.stages, *collection.records) if r.state != "done" or r.restarts]
 
 
 def runs(collection: Collection) -> list[dict]:
-  """Every run with its measures and costs."""
+  """Every run with its measures and costs, the shared stage first."""
   return [{
     "run": r.name, "arm": r.arm, "seed": r.seed, "hash": r.hash, "state": r.state, "restarts": len(r.restarts),
     **{name: measure(r) for name, measure in measures(collection).items()},
-    "tokens sampled": r.tokens[-1][1], "seconds": r.seconds, "folder": r.folder.name} for r in collection.records]
+    "tokens sampled": r.tokens[-1][1], "seconds": r.seconds, "folder": r.folder.name}
+    for r in (*collection.stages, *collection.records)]
 
 
 def as_csv(rows: list[dict]) -> str:

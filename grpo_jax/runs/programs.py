@@ -30,7 +30,7 @@ def _first(function, keywords) -> partial:
 
 
 def shared(function):
-  """Of equal partials the first one that this process made: jax traces a function once, and runs of a sweep share it."""
+  """Of equal partials the first that this process made: jax traces a function once, and runs of a sweep share it."""
   if not isinstance(function, partial) or function.args:
     return function
   try:

@@ -15,6 +15,7 @@ import gc
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -124,9 +125,12 @@ def attempt_isolated(run: Run, arguments: argparse.Namespace, *, wait: bool = Fa
   if (state := read_status(run.workdir)["state"]) == "done":
     return state
   command = [sys.executable, "-m", "grpo_jax.sweeps.run", f"--sweep={arguments.sweep}", f"--only={run.hash}"]
-  status = subprocess.run([*command, f"--workdir={run.workdir.parent}", *["--wait-for-stage"] * wait]).returncode
-  if status == trainer.PREEMPTED_STATUS:
-    raise Preempted(run.name)
+  child = subprocess.Popen([*command, f"--workdir={run.workdir.parent}", *["--wait-for-stage"] * wait])
+  before = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+  status = child.wait()
+  signal.signal(signal.SIGTERM, before)
+  if status in (trainer.PREEMPTED_STATUS, -signal.SIGTERM):
+    raise Preempted(f"{run.name}; the same command continues")
   with held(run.workdir, wait=False) as free:
     if free and read_status(run.workdir)["state"] not in ("done", "failed"):
       write_status(run.workdir, "failed", error=f"its process ended with status {status}")
@@ -198,7 +202,7 @@ def sweep_main(arguments: argparse.Namespace) -> int:
   _cache(plan.workdir)
   if arguments.only:
     own = [r for r in (plan.stage, *plan.runs) if r and r.hash == arguments.only]
-    return int(attempt(own[0], wait=arguments.wait_for_stage) == "failed")
+    return int(attempt(own[0], wait=arguments.wait_for_stage) == "failed")  # a stage waits for who does it
   if not arguments.isolated:
     _check_devices([*([plan.stage] if plan.stage else []), *runs])
   if is_first():
@@ -208,9 +212,11 @@ def sweep_main(arguments: argparse.Namespace) -> int:
   if is_first():
     print("report:", write_page([plan.workdir], plan.workdir), flush=True)
   failed, left = (list(states.values()).count(state) for state in ("failed", "held"))
-  if failed or left:
-    print(f"error: {failed} of {len(runs)} runs failed, {left} are another process's; see {plan.workdir}", flush=True)
-  else:
+  if left:
+    print(f"{left} of {len(runs)} runs are another process's; the same command does what that leaves", flush=True)
+  if failed:
+    print(f"error: {failed} of {len(runs)} runs failed; see {plan.workdir}", flush=True)
+  elif not left:
     print(f"run is done: {plan.workdir}", flush=True)  # what launch/babysit.sh looks for
   return failed
 

@@ -168,6 +168,8 @@ def _check_shape(sweep: Sweep) -> None:
   need(not sweep.baseline or sweep.baseline in sweep.arms, "baseline", sweep.baseline,
        f"is no arm; choose one of {list(sweep.arms)}")
   for arm, overrides in sweep.arms.items():
+    need(not budget or "train.iterations" not in {**sweep.common, **overrides}, f"arm {arm}: budget", budget,
+         "and train.iterations both say how long a run is; leave one out")
     for key in ("seed", "data_seed", "name"):
       need(key not in overrides and key not in sweep.common, f"arm {arm}: {key}", overrides.get(key),
            "is set by the sweep; use `seeds`, and the arm's name")

@@ -33,20 +33,20 @@ def write_run(folder: pathlib.Path, *, seed=0, beta=0.0, greedy=(0.1, 0.5), rewa
 
 
 def write_sweep(workdir: pathlib.Path, arms: dict[str, dict], seeds, *, iterations=10, states=(), baseline="",
-                budget=None):
+                budget=None, name="by_hand"):
   """A sweep: {arm: {seed: keyword arguments of write_run}}; `states`: {(arm, seed): status} of those not done."""
   runs, states = [], dict(states)
   for seed in seeds:
     for index, (arm, of_seed) in enumerate(arms.items()):
-      name = f"{arm}-s{seed}"
       folder = workdir / f"run-{index}-{seed}"
-      runs.append({"name": name, "arm": arm, "seed": seed, "hash": f"{index:04}{seed:04}", "folder": folder.name})
+      runs.append({"name": f"{arm}-s{seed}", "arm": arm, "seed": seed, "hash": f"{index:04}{seed:04}",
+                   "folder": folder.name})
       status = states.get((arm, seed), {"state": "done"})
       if status is not None:
         rewards = [math.tanh(0.1 * (index + 1) * i / iterations) + 0.01 * seed for i in range(iterations)]
         write_run(folder, **({"seed": seed, "beta": 0.1 * index, "rewards": rewards} | of_seed(seed)))
         (folder / "status.json").write_text(json.dumps(status))
-  declared = {"name": "by_hand", "base": "", "baseline": baseline or next(iter(arms)), "budget": budget or {},
+  declared = {"name": name, "base": "", "baseline": baseline or next(iter(arms)), "budget": budget or {},
               "stage": "", "runs": runs}
   (workdir / "sweep.json").write_text(json.dumps(declared))
   return workdir

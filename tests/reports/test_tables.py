@@ -131,6 +131,15 @@ def test_shards_in_folders_of_their_own_are_joined(tmp_path):
   assert [r.state for r in collection.records] == ["done"] * 4 and collection.arms == ["a", "b"]
 
 
+def test_sweeps_side_by_side_keep_their_arms_apart(tmp_path):
+  for name in ("one", "two"):
+    (tmp_path / name).mkdir()
+    write_sweep(tmp_path / name, {"a": lambda seed: {}}, (0, 1), name=name)
+  collection = collect([tmp_path / "two", tmp_path / "one"])
+  assert collection.arms == ["two: a", "one: a"] and [len(collection.of(a)) for a in collection.arms] == [2, 2]
+  assert collection.name == "two, one"
+
+
 def test_numbers_axes_and_intervals_as_text():
   assert [number(v) for v in (None, 3, 0.12345, 1234.6, 12345.6, 1e-5, "x", True)] == [
     "–", "3", "0.123", "1235", "12,346", "1e-05", "x", "True"]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import re
 
 import jax
 import pytest
@@ -90,6 +91,7 @@ def test_shard_flags():
   ({"seeds": 0}, ["seeds=0 must be"]),
   ({"budget": {"hours": 3}}, ["budget={'hours': 3} must be empty or a positive number of one of"]),
   ({"budget": {"tokens": 10}}, ["budget={'tokens': 10} is less than one iteration may take, 64 tokens; raise it"]),
+  ({"budget": {"steps": 3}, "common": {"train.iterations": 4}}, ["both say how long a run is; leave one out"]),
   ({"baseline": "none"}, ["baseline='none' is no arm; choose one of"]),
   ({"base": "nowhere.py"}, ["'nowhere.py' names no file"]),
   ({"base": f"{BASE}:big"}, ["takes no argument; leave out ':big'"]),
@@ -161,3 +163,14 @@ def test_the_eight_classics_are_there_and_all_presets():
   assert set(FILES) == {"group_size", "kl", "advantage", "reduction", "epsilon_high", "update_epochs", "temperature",
                         "presets"}
   assert set(load("configs/sweeps/presets.py", "get_sweep").arms) == set(PRESETS)
+
+
+def test_the_ten_lines_of_the_page_are_a_sweep(tmp_path):
+  page = pathlib.Path("docs/ablations.md").read_text()
+  python, shell = (re.search(rf"```{name}\n(.*?)```", page, re.DOTALL)[1] for name in ("python", "bash"))
+  assert len([line for line in (python + shell).splitlines() if line]) <= 10
+  (tmp_path / "mine.py").write_text(python)
+  plan = expand(load(str(tmp_path / "mine.py"), "get_sweep"), tmp_path / "w")
+  assert len(plan.runs) == 15 and {r.config.train.iterations for r in plan.runs} == {60} and plan.stage
+  for name in re.findall(r"`((?:configs|docs|grpo_jax|launch)/[\w/.]+\.\w+)", page):
+    assert pathlib.Path(name).exists(), name

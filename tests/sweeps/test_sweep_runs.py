@@ -27,7 +27,7 @@ def whole(tmp_path_factory):
 def test_a_sweep_ends_with_its_page_and_says_what_failed(whole):
   folder, output = whole
   assert "[3/6] wrong answers-s0: failed, Self-test: component 'correct'" in output
-  assert output.splitlines()[-1] == f"error: 2 of 6 runs failed, 0 are another process's; see {folder}"
+  assert output.splitlines()[-1] == f"error: 2 of 6 runs failed; see {folder}"
   rows = {row["arm"]: row for row in csv.DictReader((folder / "table.csv").open())}
   assert {arm: row["runs"] for arm, row in rows.items()} == {
     "learning_rate=0.01": "2", "learning_rate=0.0": "2", "wrong answers": "0"}
