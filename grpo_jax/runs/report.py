@@ -1,10 +1,11 @@
-"""The end of a run: a summary table on the terminal and in summary.json, and the learning curve as a PNG."""
+"""The end of a run: a summary table on the terminal and in summary.json, and the run's page with its curves."""
 
 import dataclasses
 import json
 import pathlib
 
 from grpo_jax.metrics import read_rows
+from grpo_jax.reports.page import write_page
 from grpo_jax.runs.doctor import diagnose
 
 
@@ -16,7 +17,7 @@ def _interval(row: dict, name: str) -> str:
 
 
 def write_report(workdir: pathlib.Path, config) -> dict:
-  """Writes summary.json and learning_curve.png, prints the table, returns the summary."""
+  """Writes summary.json, report.html and learning_curve.png; prints and returns the summary."""
   from rich.console import Console
   from rich.table import Table
 
@@ -37,7 +38,8 @@ def write_report(workdir: pathlib.Path, config) -> dict:
     for label, row in ((first, start), (f"after {end['step']} iterations of {config.algorithm.preset}", end)):
       table.add_row(label, *(_interval(row, n) for n in names), f"{row['length']:.1f}")
     console.print(table)
-  elif pairs := read_rows(workdir / config.task.removeprefix("sft_then_") / "metrics.jsonl"):
+  elif config.task.endswith(("dpo", "reward_model")):
+    pairs = read_rows(workdir / config.task.removeprefix("sft_then_") / "metrics.jsonl")
     start, end = (row for row in pairs if row["kind"] == "eval")
     summary |= {"start": start, "end": end, "pair_accuracy_gain": end["pair_accuracy"] - start["pair_accuracy"]}
     table = Table("", "held-out pairs right", title=f"{config.name}: {start['problems']} pairs, 95 %")
@@ -47,34 +49,6 @@ def write_report(workdir: pathlib.Path, config) -> dict:
   elif sft:
     console.print(f"{config.name}: SFT done, {config.sft.steps} steps, loss {summary['sft_loss']:.4f}")
   (workdir / "summary.json").write_text(json.dumps(summary, indent=1))
-  if rl:
-    _curve(rl, evals, workdir / "learning_curve.png", config.name)
+  write_page([workdir], workdir, brief=True)
   console.print(f"run is done: {workdir}")
   return summary
-
-
-def _curve(rows: list[dict], evals: list[dict], path: pathlib.Path, title: str) -> None:
-  import matplotlib
-
-  matplotlib.use("Agg")
-  import matplotlib.pyplot as plt
-
-  train = [row for row in rows if row["kind"] == "train"]
-  figure, (top, bottom) = plt.subplots(2, 1, figsize=(8, 7), sharex=True)
-  steps = [row["step"] for row in train]
-  top.plot(steps, [row["reward/total"] for row in train], color="0.6", linewidth=1, label="training reward")
-  top.errorbar([r["step"] for r in evals], [r["greedy"] for r in evals], marker="o", capsize=3, label="held-out greedy",
-               yerr=[[r["greedy"] - r["greedy_low"] for r in evals], [r["greedy_high"] - r["greedy"] for r in evals]])
-  if evals and "pass_rate" in evals[0]:
-    top.plot([r["step"] for r in evals], [r["pass_rate"] for r in evals], marker="s", label="held-out pass rate")
-  for name in ("policy/kl", "policy/entropy", "groups/no_signal", "length/truncated"):
-    if train and name in train[0]:
-      bottom.plot(steps, [row[name] for row in train], label=name)
-  for axis in (top, bottom):
-    axis.legend()
-    axis.grid(alpha=0.3)
-  bottom.set_xlabel("iteration")
-  top.set_title(title)
-  figure.tight_layout()
-  figure.savefig(path, dpi=110)
-  plt.close(figure)
