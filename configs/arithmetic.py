@@ -19,7 +19,7 @@ def get_config(size: str = ""):
     ValueError: `size` is neither empty nor "tiny".
   """
   if size not in ("", "tiny"):
-    raise ValueError(f"configs/arithmetic.py:{size} is unknown; use configs/arithmetic.py or configs/arithmetic.py:tiny.")
+    raise ValueError(f"configs/arithmetic.py:{size} is unknown; leave it out or use configs/arithmetic.py:tiny.")
   c = default_config()
   c.name = "arithmetic"
   c.task = "sft_then_rl"

@@ -47,6 +47,13 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, sequence: int = 1,
   return Mesh(_arranged([len(devices) // known if s == -1 else s for s in sizes.values()], devices), AXES)
 
 
+def sweep_mesh(arms: int, devices=None) -> Mesh:
+  """One axis, `sweep`, of as many devices as divide the arms: each arm is whole on one."""
+  devices = jax.devices() if devices is None else devices
+  size = next(n for n in range(min(arms, len(devices)), 0, -1) if arms % n == 0)
+  return Mesh(np.asarray(devices[:size]), ("sweep",))
+
+
 def _arranged(sizes: list[int], devices) -> np.ndarray:
   """Devices in the shape of the mesh; on TPUs, axes follow the wires between the chips."""
   if devices[0].platform != "tpu":

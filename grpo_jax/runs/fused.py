@@ -55,12 +55,19 @@ def feed(run: RLRun, rewards: TokenRewards, stream: Stream, position: int, start
   for i in range(start + 1, start + count + 1):
     drawn = draw(stream, run.setup.tokenizer, position, config.train.prompts, config.prompt_buckets)
     position = drawn.position
-    rows = minibatch_rows(config, i) if run.updates > 1 else None
-    feeds.append(Feed(drawn.prompts, rewards.targets(drawn.examples), rows, np.int32(i), np.int32(position)))
+    feeds.append(Feed(drawn.prompts, rewards.targets(drawn.examples), None, np.int32(i), np.int32(position)))
     passed.append(drawn.passed)
     sources.append(np.array([example.source for example in drawn.examples]))
   stacked = jax.tree.map(lambda *a: np.stack(a), *feeds, *[feeds[-1]] * (K - count))
-  return Fed(stacked, count, passed, sources)
+  return Fed(stacked.replace(rows_UM=order(run, start, count)), count, passed, sources)
+
+
+def order(run: RLRun, start: int, count: int) -> np.ndarray | None:
+  """The minibatches of iterations start + 1 … start + count, `[K, U, M]`; None where one update takes all prompts."""
+  if run.updates == 1:
+    return None
+  rows = [minibatch_rows(run.config, i) for i in range(start + 1, start + count + 1)]
+  return np.stack(rows + rows[-1:] * (run.config.train.fused_iterations - count))
 
 
 def stretch(config: ConfigDict, iteration: int) -> int:
