@@ -64,11 +64,12 @@ def _tiny(c):
   c.sft.steps = 600
   c.sft_optimizer.learning_rate = 5e-3
   c.train.iterations = 60
-  c.train.prompts = 16
+  c.train.prompts = 32
   c.train.fused_iterations = 20
   c.optimizer.learning_rate = 1e-3
   c.evaluate.every = 20
   c.evaluate.problems = 256
   c.evaluate.samples = 4
+  c.checkpoint.every = 20
   c.log.tensorboard = False
   return c

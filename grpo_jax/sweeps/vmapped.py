@@ -27,7 +27,7 @@ from grpo_jax.runs.rl import RLRun
 from grpo_jax.runs.setup import Setup, make_setup, maker, pretrained
 from grpo_jax.runs.stage import Stage, claim
 from grpo_jax.runs.supervised import run_sft
-from grpo_jax.runs.validate import algorithm_spec, check_on_device
+from grpo_jax.runs.validate import algorithm_spec, check_on_device, validate
 from grpo_jax.sweeps.arms import ArmPrograms, compile_arms
 from grpo_jax.training.fingerprint import leaf_fingerprints
 
@@ -50,6 +50,7 @@ def check_arms(configs: list[ConfigDict]) -> None:
     raise ValueError(f"task={first.task!r} of {jax.process_count()} processes must be RL in a single one for arms of "
                      f"one program; {otherwise}.")
   for arm, config in enumerate(configs):
+    validate(config)
     mine, theirs = (flat(c.to_dict()) | _choices(c) for c in (first, config))
     for key in sorted(mine.keys() | theirs.keys()):
       number = key.startswith(NUMBERS) and key not in _choices(first)
@@ -171,8 +172,8 @@ def run_vmapped(configs: list[ConfigDict], workdirs: list, sft_params=None, devi
     claim(workdir, config)
   name = hashlib.sha256("".join(map(identity, configs)).encode()).hexdigest()[:8]
   stage = Stage(workdirs[0], arms.config, total=arms.config.train.iterations, name=f"vmapped-{name}")
-  state = arms.fresh_state(_initial(arms, sft_params))
-  state = train_arms(arms, stage, state, devices)
+  if not stage.done:
+    train_arms(arms, stage, arms.fresh_state(_initial(arms, sft_params)), devices)
   stage.finish(arms.setup.notes)
   return [write_summary(workdir, config) for workdir, config in zip(workdirs, configs, strict=True)]
 
@@ -189,16 +190,14 @@ def _initial(arms: Arms, sft_params):
   return [trained[run.config.seed, run.config.data_seed] for run in arms.runs]
 
 
-def train_arms(arms: Arms, stage: Stage, state, devices):
-  """The loop of runs/fused.py over all arms at once; returns their last states."""
+def train_arms(arms: Arms, stage: Stage, state, devices) -> None:
+  """The loop of runs/fused.py over all arms at once."""
   config, total = arms.config, arms.config.train.iterations
   example = arms.feeds([0] * len(arms.runs), 0, 1)
   programs = compile_arms(arms, state, arms.stacked(example), devices)
   state = programs.placed(state)
   stage.warm_up(state)
   state = stage.resume(state)
-  if stage.done:
-    return state
   arms.start_logs(stage.start if stage.start else -1)
   if stage.start == 0:
     arms.write(stage, 0, "eval", arms.heldout(programs, state), "greedy")
@@ -228,7 +227,6 @@ def train_arms(arms: Arms, stage: Stage, state, devices):
     stage.maybe_save(i, state, float(np.mean([m["greedy"] for m in greedy])) if due else None)
   for log in arms.logs:
     log.close()
-  return state
 
 
 def save_each(arms: Arms, state, greedy: list[float]) -> None:

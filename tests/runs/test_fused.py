@@ -57,7 +57,7 @@ def test_a_fused_run_is_the_run_from_the_host(whole, tmp_path):
   train = [r for r in fused if r["kind"] == "train"]
   assert [r["step"] for r in train] == list(range(1, 8))
   assert [r["step"] for r in fused if r["kind"] == "eval"] == [0, 4, 7]
-  assert np.mean([r["reward/total"] for r in train]) > 0.02 and sum(r["groups/no_signal"] < 1 for r in train) > 3
+  assert all(r["groups/no_signal"] < 1 and r["reward/holds"] > 0 for r in train)
   assert sum(r["data/dropped"] for r in train) > 0
 
 
@@ -67,7 +67,8 @@ ROWS = {
 }
 
 
-@pytest.mark.parametrize("row", ["ppo", pytest.param("remax", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("row", ROWS)
 def test_rows_that_ask_for_more_are_fused_too(row, tmp_path):
   for K in (0, 4):
     main.run(config(**ROWS[row], **{"train.fused_iterations": K}), tmp_path / str(K))
