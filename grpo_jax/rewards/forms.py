@@ -14,12 +14,11 @@ from grpo_jax.rewards.token_answers import integer_of
 
 
 class Pieces:
-  """What each token of a vocabulary writes; `silent` are the ids that write nothing."""
+  """What each token of a vocabulary writes; some write nothing: special ones, and ids that only the model has."""
 
   def __init__(self, tokenizer, vocab_size: int):
     self.tokenizer = tokenizer
     self.texts = [tokenizer.decode([i]) if i < tokenizer.vocab_size else "" for i in range(vocab_size)]
-    self.silent = [i for i, text in enumerate(self.texts) if not text]
 
   def holding(self, text: str) -> list[int]:
     """The tokens in which a text stands."""
@@ -43,7 +42,7 @@ class Pieces:
 
   def spoken(self, tokens_BGT, mask_BGT):
     """Tokens and mask without what writes nothing (stop tokens among it), moved together at the front."""
-    keep = mask_BGT & ~jnp.isin(tokens_BGT, np.asarray(self.silent or [-1]))
+    keep = mask_BGT & jnp.asarray([text != "" for text in self.texts])[tokens_BGT]
     order = jnp.argsort(~keep, axis=-1, stable=True)
     return jnp.take_along_axis(tokens_BGT, order, -1), jnp.take_along_axis(keep, order, -1)
 
