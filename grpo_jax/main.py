@@ -17,6 +17,7 @@ from grpo_jax.config.identity import identity
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; fields can be replaced: --config.a.b=value.")
 PREEMPTED_STATUS = 143  # as of a process that SIGTERM ended; schedulers requeue on it
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default runs/NAME-HASH of the config.")
+STRICT = flags.DEFINE_bool("strict", False, "Stop at the first finding of the doctor: --config.doctor.strict=True.")
 
 
 def run(config, workdir: pathlib.Path) -> dict:
@@ -92,6 +93,7 @@ def main(argv):
   logging.set_verbosity(logging.ERROR)
   os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
   config = CONFIG.value
+  config.doctor.strict = config.doctor.strict or STRICT.value
   initialize()
   workdir = pathlib.Path(WORKDIR.value or f"runs/{config.name}-{identity(config)}")
   print(f"workdir: {workdir}", flush=True)

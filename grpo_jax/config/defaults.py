@@ -81,6 +81,19 @@ def default_config() -> ConfigDict:
     "tensorboard": True,  # write event files
     "wandb_project": "",  # Weights & Biases project; empty is off (needs the wandb package)
   })
+  c.doctor = ConfigDict({  # limits, above or below which a run is said to be unwell (runs/doctor.py)
+    "strict": False,  # stop at the first finding; also --strict
+    "window": 5,  # log lines that means are over
+    "truncated": 0.2,  # share of completions that met no stop token
+    "no_signal": 0.8,  # share of groups whose rewards are all alike
+    "solved": 0.9,  # mean of the component from which on groups without signal and low entropy are no finding
+    "kl": 1.0,  # nats per token
+    "entropy": 0.1,  # share of the entropy of the first lines
+    "sampler_gap": 0.02,  # mean |behaviour - trainer| log-probability, nats
+    "errors": 0.01,  # share of failed scores
+    "stall": 10.0,  # times the median of the window
+    "stall_seconds": 30.0,  # and at least so long
+  })
   c.distributed = ConfigDict({
     "deadline_seconds": 600.0,  # most that a step of many processes may take before all of them exit; 0 is off
   })
@@ -108,6 +121,7 @@ def _model() -> ConfigDict:
     "attention_bias": False,  # biases on q, k, v (Qwen2)
     "compute_dtype": "float32",  # float32 | bfloat16; master weights are float32
     "remat": False,  # recompute each layer in the backward pass
+    "attention": "auto",  # of groups: xla | splash (TPU) | cudnn (GPU, bfloat16); auto is splash on TPUs, else xla
     "scan_layers": placeholder(bool),  # None: scan, but unroll up to 8 layers on CPU, where that is faster
   })
 

@@ -46,22 +46,31 @@ def visible(query_positions_BGT, positions_BGS, valid_BGS, window: int = 0):
   return mask[:, None, :, None]
 
 
-def sights(cfg: ModelConfig, positions_BGT, valid_BGT, context, dtype, stacked: bool):
-  """(rotary tables, own mask, masks of the context) of each kind of layer; `stacked` for a scan over several kinds."""
-  length = positions_BGT.shape[-1] + sum(kv.positions.shape[-1] for kv in context)
-  kinds = []
+def in_one_kernel(cfg: ModelConfig, T: int, context) -> bool:
+  """Whether `tree_attention` serves these queries: whole branches over a shared prefix; decoding steps stay here."""
+  return cfg.attention != "xla" and T > 1 and all(kv.positions.shape[1] == 1 for kv in context) and len(context) < 2
+
+
+def sights(cfg: ModelConfig, positions_BGT, valid_BGT, context, dtype):
+  """(rotary tables, own mask, masks of the context), with a leading axis of kinds of layers where there are several.
+
+  A kernel makes its own masks, from what is valid.
+  """
+  T, kinds = positions_BGT.shape[-1], []
+  length = T + sum(kv.positions.shape[-1] for kv in context)
   for window in cfg.windows:
     tables = rope_tables(positions_BGT, length, cfg.head_width, *cfg.rope_of(window), dtype)
+    if in_one_kernel(cfg, T, context):
+      kinds.append((tables, valid_BGT, [kv.valid for kv in context]))
+      continue
     own = visible(positions_BGT, positions_BGT, valid_BGT, window)
     kinds.append((tables, own, [visible(positions_BGT, kv.positions, kv.valid, window) for kv in context]))
-  return jax.tree.map(lambda *a: jnp.stack(a), *kinds) if stacked and len(kinds) > 1 else kinds
+  return jax.tree.map(lambda *a: jnp.stack(a), *kinds) if len(kinds) > 1 else kinds[0]
 
 
 def sight_of(sights, kind):
-  """The sight of one layer. `kind`: itself where layers are unrolled, its index in a scan, None where all are alike."""
-  if isinstance(kind, tuple):
-    return kind
-  return sights[0] if kind is None else jax.tree.map(lambda a: a[kind], sights)
+  """The sight of one layer; `kind`: its index, None where all are alike."""
+  return sights if kind is None else jax.tree.map(lambda a: a[kind], sights)
 
 
 def attend(q_BKGRTE, segments, scale: float, cap: float = 0.0):

@@ -6,6 +6,7 @@ from typing import Any
 from grpo_jax.models.rope import RopeScaling
 
 ACTIVATIONS = ("silu", "gelu_tanh")
+ATTENTIONS = ("xla", "splash", "splash_interpreted", "cudnn")
 COMPUTE_DTYPES = ("float32", "bfloat16", "float64")
 SIZES = (
   "vocab_size", "num_layers", "width", "ffn_width",
@@ -47,6 +48,7 @@ class ModelConfig:
   # Choices of the run, in no checkpoint:
   compute_dtype: str = "float32"  # activations: float32 | bfloat16; parameters stay float32
   remat: bool = False  # recompute each layer in the backward pass: less memory, about a third more time
+  attention: str = "xla"  # of groups: xla | splash (TPU) | splash_interpreted (anywhere, slow) | cudnn (GPU)
   scan_layers: bool = True  # loop over one compiled layer; False unrolls (faster on CPU, slower to compile)
 
   def __post_init__(self):
@@ -70,6 +72,12 @@ class ModelConfig:
     if self.activation not in ACTIVATIONS:
       raise ValueError(f"ModelConfig.activation = {self.activation!r}; choose {' or '.join(ACTIVATIONS)}.")
     self._check_attention()
+    if self.attention not in ATTENTIONS:
+      raise ValueError(f"ModelConfig.attention = {self.attention!r}; choose {' or '.join(ATTENTIONS)}.")
+    if self.attention == "cudnn" and (self.compute_dtype != "bfloat16" or self.attention_cap):
+      raise ValueError(
+        f"ModelConfig.attention = 'cudnn' with compute_dtype = {self.compute_dtype!r} and attention_cap = "
+        f"{self.attention_cap}; cuDNN's kernel wants bfloat16 and no cap, choose xla.")
     if self.compute_dtype not in COMPUTE_DTYPES:
       raise ValueError(
         f"ModelConfig.compute_dtype = {self.compute_dtype!r}; choose {' or '.join(COMPUTE_DTYPES)}.")

@@ -8,15 +8,17 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from grpo_jax.models.attention import KV, attend, sight_of, sights
+from grpo_jax.models.attention import KV, attend, in_one_kernel, sight_of, sights
 from grpo_jax.models.config import ModelConfig
 from grpo_jax.models.layers import Head, by_rows, embedded, gated, over_layers, product, rms_norm, unstacked
 from grpo_jax.models.rope import rotate
+from grpo_jax.models.tree_attention import tree_attention
 from grpo_jax.types import Prompts, wide
 
 
-def _layer(x_ND, layer, *, cfg: ModelConfig, shape, sights):
+def _layer(x_ND, layer, *, cfg: ModelConfig, shape, sights, kernel: bool):
   """One block. Tokens stay flat `[N, D]` outside attention: one contracting axis makes fast weight gradients."""
   p, context, kind = layer
   tables, own_mask, context_masks = sight_of(sights, kind)
@@ -39,7 +41,9 @@ def _layer(x_ND, layer, *, cfg: ModelConfig, shape, sights):
   k = rotate(heads(dense(h, "k"), "k", 1), tables)[:, :, :, 0]
   v = dense(h, "v").reshape(B, G, T, K, E).transpose(0, 3, 1, 2, 4)
   segments = [(keys, values, mask) for (keys, values), mask in zip(context, context_masks, strict=True)]
-  out = attend(q, [*segments, (k, v, own_mask)], cfg.attention_scale, cfg.attention_cap)
+  segments = [*segments, (k, v, own_mask)]
+  out = (tree_attention(q, segments, cfg, kind) if kernel
+         else attend(q, segments, cfg.attention_scale, cfg.attention_cap))
   out = dense(out.transpose(0, 2, 4, 1, 3, 5).reshape(B * G * T, -1), "o")
   x_ND = x_ND + norm(out, "attention_out_norm")
   h = norm(x_ND, "mlp_norm")
@@ -59,16 +63,17 @@ def decoder(params, cfg: ModelConfig, tokens_BGT, positions_BGT, valid_BGT, cont
   B, G, T = tokens_BGT.shape
   x_ND = by_rows(jnp.where(valid_BGT.reshape(-1, 1), embedded(params, cfg, tokens_BGT.reshape(-1)), 0), (B, G, T))
   layers = unstacked(cfg, params)["layers"]
-  seen = sights(cfg, positions_BGT, valid_BGT, context, wide(x_ND).dtype, stacked=not isinstance(layers, list))
-  body = partial(_layer, cfg=cfg, shape=(B, G, T), sights=seen)
+  seen, kernel = sights(cfg, positions_BGT, valid_BGT, context, wide(x_ND).dtype), in_one_kernel(cfg, T, context)
+  body = partial(_layer, cfg=cfg, shape=(B, G, T), sights=seen, kernel=kernel)
   body = jax.checkpoint(body) if cfg.remat else body
   pairs = [(kv.keys, kv.values) for kv in context]
+  kinds = np.asarray([cfg.kind_of(i) for i in range(cfg.num_layers)]) if len(cfg.windows) > 1 else None
   if isinstance(layers, list):
-    per_layer = [(p, [(k[i], v[i]) for k, v in pairs], seen[cfg.kind_of(i)]) for i, p in enumerate(layers)]
+    per_layer = [(p, [(k[i], v[i]) for k, v in pairs], None if kinds is None else kinds[i])
+                 for i, p in enumerate(layers)]
     x_ND, kvs = over_layers(body, x_ND, per_layer)
     keys, values = [k for k, _ in kvs], [v for _, v in kvs]
   else:
-    kinds = jnp.asarray([cfg.kind_of(i) for i in range(cfg.num_layers)]) if len(cfg.windows) > 1 else None
     x_ND, (keys, values) = over_layers(body, x_ND, (layers, pairs, kinds))
   hidden = rms_norm(x_ND, params["final_norm"], cfg.norm_epsilon, cfg.norm_offset).reshape(B, G, T, -1)
   return hidden, KV(keys, values, positions_BGT, valid_BGT)

@@ -18,6 +18,7 @@ from grpo_jax.models.lora import LoraSpec, matched, merged
 from grpo_jax.models.shapes import shape_named
 from grpo_jax.text.tokenizer import Tokenizer, character_tokenizer, load_tokenizer, wrap_tokenizer
 
+ATTENTIONS = ("auto", "xla", "splash", "cudnn")
 UNROLL_LAYERS = 8  # on CPU, models up to this deep run faster with their layer loop unrolled
 
 
@@ -35,9 +36,11 @@ def lora_spec(config: ConfigDict) -> LoraSpec | None:
   return LoraSpec(config.lora.rank, config.lora.alpha, matched(config.lora.targets)) if config.lora.rank else None
 
 
-def load_model(config: ConfigDict) -> Model:
+def load_model(config: ConfigDict, platform: str = "") -> Model:
   """The model that `config.model`, `config.tokenizer` and `config.lora` describe, before any training.
 
+  Args:
+    platform: cpu, gpu or tpu, where programs are for another one than jax runs on.
   Raises:
     ValueError: nothing is at `model.path`, or the tokenizer does not fit the model.
   """
@@ -45,7 +48,7 @@ def load_model(config: ConfigDict) -> Model:
   if path and is_run(path):
     found = load_run(path)
     tokenizer = load_tokenizer(t.path, stop=tuple(t.stop), add_bos=t.add_bos) if t.path else found.tokenizer
-    return Model(_with_choices(found.cfg, m), _fitting(tokenizer, found.cfg, config), found.weights)
+    return Model(_with_choices(found.cfg, config, platform), _fitting(tokenizer, found.cfg, config), found.weights)
   loaded, weights, own = open_any(path) if path else (None, None, None)
   tokenizer = _tokenizer(config, own)
   if loaded is None and m.shape:
@@ -55,7 +58,7 @@ def load_model(config: ConfigDict) -> Model:
                                "qk_norm", "attention_bias")}
     longest = max(config.prompt_buckets) + max(config.completion_buckets)
     loaded = ModelConfig(vocab_size=tokenizer.vocab_size, max_positions=longest, **sizes)
-  return Model(_with_choices(loaded, m), _fitting(tokenizer, loaded, config), weights)
+  return Model(_with_choices(loaded, config, platform), _fitting(tokenizer, loaded, config), weights)
 
 
 def _tokenizer(config, own) -> Tokenizer:
@@ -78,11 +81,27 @@ def _fitting(tokenizer: Tokenizer, cfg: ModelConfig, config) -> Tokenizer:
   return tokenizer
 
 
-def _with_choices(cfg: ModelConfig, m) -> ModelConfig:
+def _with_choices(cfg: ModelConfig, config, platform: str) -> ModelConfig:
+  m, platform = config.model, platform or jax.default_backend()
   scan = m.scan_layers
   if scan is None:
-    scan = not (jax.default_backend() == "cpu" and cfg.num_layers <= UNROLL_LAYERS)
-  return dataclasses.replace(cfg, compute_dtype=m.compute_dtype, remat=m.remat, scan_layers=scan)
+    scan = not (platform == "cpu" and cfg.num_layers <= UNROLL_LAYERS)
+  choices = {"compute_dtype": m.compute_dtype, "remat": m.remat, "scan_layers": scan}
+  return dataclasses.replace(cfg, attention=_attention(config, platform), **choices)
+
+
+def _attention(config, platform: str) -> str:
+  """`model.attention` as the decoder takes it; a kernel knows nothing of tokens that are split over devices."""
+  asked, split = config.model.attention, config.mesh.sequence != 1
+  if asked == "auto":
+    return "splash" if platform == "tpu" and not split else "xla"
+  if asked not in ATTENTIONS:
+    raise ValueError(f"model.attention={asked!r} is unknown; choose one of {ATTENTIONS}.")
+  if asked != "xla" and split:
+    raise ValueError(f"model.attention={asked!r} wants mesh.sequence=1, not {config.mesh.sequence}; choose xla.")
+  if asked == "cudnn" and platform != "gpu":
+    raise ValueError(f"model.attention='cudnn' needs a GPU, not {platform}; choose auto.")
+  return "splash_interpreted" if asked == "splash" and platform != "tpu" else asked
 
 
 def _split(path: str) -> tuple[pathlib.Path, str]:

@@ -1,9 +1,11 @@
 """The end of a run: a summary table on the terminal and in summary.json, and the learning curve as a PNG."""
 
+import dataclasses
 import json
 import pathlib
 
 from grpo_jax.metrics import read_rows
+from grpo_jax.runs.doctor import diagnose
 
 
 def _interval(row: dict, name: str) -> str:
@@ -24,6 +26,8 @@ def write_summary(workdir: pathlib.Path, config) -> dict:
     start, end = evals[0], evals[-1]
     gained = "greedy" if "greedy" in start else "pair_accuracy"
     summary |= {"start": start, "end": end, f"{gained}_gain": end[gained] - start[gained]}
+  findings = diagnose(last if config.task.endswith("rl") else [], config.doctor, config.evaluate.component)
+  summary["findings"] = [dataclasses.asdict(finding) for finding in findings]
   (workdir / "summary.json").write_text(json.dumps(summary, indent=1))
   return summary
 

@@ -13,7 +13,8 @@ from ml_collections import ConfigDict
 from grpo_jax.config.identity import identity_items
 from grpo_jax.distributed.multihost import Deadline, barrier, is_first
 from grpo_jax.distributed.preemption import Preempted, Preemption
-from grpo_jax.metrics import MetricsLog
+from grpo_jax.metrics import MetricsLog, read_rows
+from grpo_jax.runs.doctor import Doctor, Unhealthy, compilations
 from grpo_jax.runs.saved import Saved
 
 
@@ -76,7 +77,8 @@ class Stage:
     log = config.log
     self._metrics = MetricsLog(
       self.directory, tensorboard=log.tensorboard, wandb_project=log.wandb_project, config=config.to_dict())
-    self._clock, self._preemption = None, Preemption()
+    self._clock, self._preemption, self._compiled = None, Preemption(), 0
+    self._strict, self._doctor = config.doctor.strict, Doctor(config.doctor, config.evaluate.component)
     self._deadline = Deadline(config.distributed.deadline_seconds if jax.process_count() > 1 else 0)
 
   @property
@@ -97,21 +99,37 @@ class Stage:
       print(f"{self.name}: resumed at {self.start} of {self.total} from {self.directory}", flush=True)
     if not self.done:
       self._metrics.resume(self.start if self.start else -1)
+      for row in read_rows(self._metrics.path):
+        self._doctor.see(row)
     self._clock = (time.perf_counter(), self.start)
     self._deadline.wind(f"{self.name} step {self.start + 1}")
     self._preemption.listen()
+    self._compiled = compilations()["count"]
     return state
 
   def log(self, step: int, kind: str, values: dict, line: str) -> None:
-    """One line of metrics.jsonl and one of the terminal, every `log.every` steps and at the last."""
+    """One line of metrics.jsonl and one of the terminal, every `log.every` steps and at the last.
+
+    Raises:
+      Unhealthy: the doctor finds something, and the run is strict.
+    """
     self._deadline.wind(f"what follows {self.name} step {step}")
     if kind == "train" and step % self.log_every and step != self.total:
       return
+    if kind == "train":
+      values = values | {"time/compilations": compilations()["count"] - self._compiled}
+      self._compiled = compilations()["count"]
     self._metrics.write(step, kind, values)
     started, first = self._clock
     left = (time.perf_counter() - started) / max(step - first, 1) * (self.total - step)
     eta = f"  eta {int(left) // 60}:{int(left) % 60:02d}" if kind == "train" else ""
     print(f"{self.name} {step}/{self.total}  {line}{eta}", flush=True)
+    for finding in self._doctor.see({"step": step, "kind": kind, **values}):
+      print(finding, flush=True)
+      if self._strict:
+        self._metrics.sync()
+        self._leave()
+        raise Unhealthy(f"{self.name} step {step}: {finding} (doctor.strict; what was saved before stays)")
 
   def maybe_save(self, step: int, state, greedy: float | None = None) -> None:
     """Saves every `checkpoint.every` steps and at the last, after the log lines up to here are on disk.
@@ -125,15 +143,17 @@ class Stage:
       self.saved.save(step, state, greedy)
     if leave:
       self.saved.wait()
-      self._deadline.stop()
-      self._preemption.close()
+      self._leave()
       raise Preempted(f"saved {self.name} step {step} of {self.total}; the same command continues from there")
+
+  def _leave(self) -> None:
+    self._deadline.stop()
+    self._preemption.close()
 
   def finish(self, notes: dict) -> None:
     """Waits for the last save and closes the files."""
     self.saved.close()
-    self._deadline.stop()
-    self._preemption.close()
+    self._leave()
     if not self.done and is_first():
       self._metrics.close()
       _write(self.directory / "notes.json", notes)

@@ -46,6 +46,9 @@ def check_arms(configs: list[ConfigDict]) -> None:
     if mine != value and not (value is None and mine):
       rule = "at least 1" if value is None else repr(value)
       raise ValueError(f"{key}={mine!r} must be {rule} for arms of one program; set it so or {otherwise}.")
+  if first.model.attention not in ("auto", "xla"):
+    raise ValueError(f"model.attention={first.model.attention!r} is a kernel, which must not be vmapped over arms; set "
+                     f"it to 'xla' or {otherwise}.")
   if not first.task.endswith("rl") or jax.process_count() > 1:
     raise ValueError(f"task={first.task!r} of {jax.process_count()} processes must be RL in a single one for arms of "
                      f"one program; {otherwise}.")
@@ -167,7 +170,9 @@ def run_vmapped(configs: list[ConfigDict], workdirs: list, sft_params=None, devi
   """
   check_arms(configs)
   devices, workdirs = devices or jax.devices(), [pathlib.Path(w) for w in workdirs]
-  arms = Arms(configs, workdirs, make_setup(configs[0], devices=devices[:1]))
+  setup = make_setup(configs[0], devices=devices[:1])
+  setup = dataclasses.replace(setup, cfg=dataclasses.replace(setup.cfg, attention="xla"))
+  arms = Arms(configs, workdirs, setup)
   for workdir, config in zip(workdirs, configs, strict=True):
     claim(workdir, config)
   name = hashlib.sha256("".join(map(identity, configs)).encode()).hexdigest()[:8]

@@ -68,8 +68,9 @@ def memory_traffic(plan: Plan, program: Program) -> float:
   """Bytes that a program reads and writes in a device's HBM, at least; a model of it, not read from the program.
 
   Sampling, for each of T tokens: the weights, the whole cache (its T slots and the prefix) and the logits. Scoring, for
-  each microbatch: the weights, and the attention scores `SCORE_PASSES` times. An update three times that (forward,
-  again, backward), gradients added up in float32, and 28 bytes of AdamW a parameter. Others: what they hold, once.
+  each microbatch: the weights, and, where no kernel keeps them on the chip, the attention scores `SCORE_PASSES` times.
+  An update three times that (forward, again, backward), gradients added up in float32, and 28 bytes of AdamW a
+  parameter. Others: what they hold, once.
   """
   config, cfg, mesh = plan.config, plan.setup.cfg, plan.setup.mesh
   tensor, rows = mesh.shape["tensor"], mesh.shape["data"] * mesh.shape["fsdp"]
@@ -90,7 +91,8 @@ def memory_traffic(plan: Plan, program: Program) -> float:
   scores = 4 * cfg.num_layers * cfg.num_heads / tensor * B * G / rows * T * (T + P)
   if program.kind in STEPPING:
     scores, micros, passes = scores * sizes["prompts per update"] / B, sizes["microbatches per update"], 3
-  traffic = passes * (micros * plan.weight_bytes + SCORE_PASSES * scores)
+  unfused = SCORE_PASSES if cfg.attention == "xla" else 0
+  traffic = passes * (micros * plan.weight_bytes + unfused * scores)
   if program.kind in STEPPING:
     parameters = plan.shard_bytes / (2 if cfg.compute_dtype == "bfloat16" else 4)
     traffic += parameters * (8 * micros + 28)

@@ -33,6 +33,7 @@ class Program:
   seconds_to_compile: float
   peak: int = 0  # bytes, its arguments among them; where the compiler refused, what it says was wanted
   beside: int = 0  # bytes of the state that are no arguments of it
+  kernels: int = 0  # calls of Pallas kernels in the text of the program, those in loops once
   collectives: list[Collective] = field(default_factory=list)
   error: str = ""
 
@@ -100,7 +101,9 @@ class PlannedPrograms(Programs):
     memory, held = executable.memory_analysis(), [a for a in jax.tree.leaves(args) if hasattr(a, "sharding")]
     program.peak = memory.peak_memory_in_bytes
     program.beside += max(0, local_bytes(held) - memory.argument_size_in_bytes)  # alive, though the program drops them
-    program.collectives = collectives(executable.as_text(), dict(self.mesh.shape))
+    text = executable.as_text()
+    program.kernels = text.count('custom_call_target="tpu_custom_call"')
+    program.collectives = collectives(text, dict(self.mesh.shape))
 
 
 def abstract_setup(config: ConfigDict, devices) -> Setup:
@@ -115,7 +118,7 @@ def abstract_setup(config: ConfigDict, devices) -> Setup:
   m = config.mesh
   mesh = make_mesh(m.data, m.fsdp, m.tensor, m.sequence, devices=devices)
   validate_devices(config, mesh)
-  model = load_model(config)
+  model = load_model(config, devices[0].platform)
   return Setup(config, mesh, model.cfg, model.tokenizer, None, None, None, {})
 
 

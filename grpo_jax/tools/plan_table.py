@@ -87,12 +87,14 @@ def markdown(plan: Plan, topology: Topology, title: str, command: str, remarks=(
   shape = " × ".join(f"{axis} {n}" for axis, n in mesh.shape.items() if n > 1)
   state = f"state {plan.state_bytes / GIB:.2f} GiB per {unit}"
   built = ", ".join(f"{name} {version}" for name, version in versions().items())
+  called = ", ".join(f"{p.kernels} in {p.name}" for p in plan.programs if p.kernels)
+  kernels = f" (Pallas kernels: {called})" if called else ""
   titles = ["program", "peak GiB", "beside it GiB", "head-room GiB", "TFLOPs", "sent GB",
             "compute / HBM / network s", "per iteration × s", "compiled in s"]
   lines = [f"# {title}", "", f"```bash\n{command}\n```", "", *remarks, *([""] if remarks else []),
            f"{plan.devices // chip.per_chip} chips ({chip.name}, {chip.usable_gib} GiB usable), mesh {shape}, sampler "
-           f"`{plan.config.mesh.sampler}`; {cfg.num_layers} layers × {cfg.width}, {state}. "
-           f"{built}; nothing was run.", "",
+           f"`{plan.config.mesh.sampler}`, attention `{cfg.attention}`{kernels}; {cfg.num_layers} layers × "
+           f"{cfg.width}, {state}. {built}; nothing was run.", "",
            f"**{'It fits.' if fits(plan, chip) else 'It does not fit.'}** Estimated seconds per iteration at the "
            f"published peaks: {seconds_per_iteration(plan, chip):.3g}.", "",
            *_table(titles, _program_rows(plan, chip)), "", NOTE.format(unit=unit), "",

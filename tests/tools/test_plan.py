@@ -1,6 +1,7 @@
 """Plan before paying: chips, topologies, batch arithmetic, knobs, the page; one real TPU compile where libtpu is."""
 
 import importlib.util
+import json
 import os
 import pathlib
 import re
@@ -195,3 +196,16 @@ def test_a_tiny_run_compiles_for_four_chips(tmp_path):
   done = command(*arguments, JAX_EXEC_TIME_OPTIMIZATION_EFFORT="-1")
   assert done.returncode == 0, done.stderr[-2000:]
   assert "It fits." in done.stdout and "| update 16 16 4 |" in done.stdout and (tmp_path / "plan.json").exists()
+  programs = {p["name"]: p["kernels"] for p in json.loads((tmp_path / "plan.json").read_text())["programs"]}
+  assert programs["update 16 16 4"] >= 3 and not programs["end"]  # forward, and the gradients of queries and of keys
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed: pip install libtpu")
+def test_every_kind_of_layer_compiles_into_kernels_for_v5p():
+  """Windows and soft caps, in a scan over several kinds, forward and backward."""
+  done = subprocess.run(
+    [sys.executable, str(ROOT / "tests" / "tools" / "compile_kernels.py")], capture_output=True, text=True,
+    env=os.environ | {"JAX_PLATFORMS": "cpu"}, timeout=600)
+  assert done.returncode == 0, done.stderr[-2000:]
+  assert int(done.stdout.split()[-1]) >= 6

@@ -3,7 +3,9 @@
 import jax
 import jax.numpy as jnp
 import pytest
+import tiny
 
+from grpo_jax.models.decoder import branches
 from grpo_jax.tools.flops import matmul_flops
 
 A, B = jnp.ones((2, 3)), jnp.ones((3, 5))
@@ -24,6 +26,25 @@ def test_a_gradient_costs_twice_and_recomputing_once_more():
   f = lambda a, b: jnp.sum(jnp.sin(a @ b))  # noqa: E731
   assert matmul_flops(jax.grad(f, (0, 1)), A, B) == 3 * ONE
   assert matmul_flops(jax.grad(jax.checkpoint(f), (0, 1)), A, B) == 4 * ONE
+
+
+@pytest.mark.parametrize("loss", [False, True])
+def test_a_kernel_counts_its_blocks(loss):
+  """Two branches of a block each over a prefix of one: the same rectangle as without a kernel.
+
+  Backward, both kernels make the scores again, and a sum over heads and width is a product too; nothing goes back
+  through the prefix's own attention.
+  """
+
+  def attention(kind):
+    cfg = tiny.config(num_layers=1, attention=kind)
+    prompts, (tokens, mask) = tiny.prompts((129,), P=129), tiny.completions(1, 2, 128)
+    hidden = lambda params: branches(params, cfg, prompts, tokens, mask)  # noqa: E731
+    return matmul_flops(jax.grad(lambda p: jnp.sum(hidden(p))) if loss else hidden, tiny.params(cfg), while_trips=1000)
+
+  scores = 2 * 4 * 4 * (2 * 128 * 2 * 128)  # heads × width, of the branches
+  plain, kernel = attention("xla"), attention("splash_interpreted")
+  assert kernel - plain == (3 * scores + 2 * 4 * 4 * 256 if loss else 0)  # 2 + 3 + 4 products for 2 + 4
 
 
 def test_a_branch_counts_the_dearest_and_a_while_loop_is_refused():
