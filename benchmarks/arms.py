@@ -1,10 +1,11 @@
 """Arms of a sweep as one vmapped program against runs one by one, and fused iterations against the loop of the host.
 
-  python benchmarks/arms.py [--arms 32] [--iterations 8] [--parameters 5000 20000 45000 170000] [--skip-startup]
+  python benchmarks/arms.py [--arms 32] [--parameters 5000 20000 45000 170000] [--tables warm fused startup]
 
 Every figure is a ratio measured in one process or in turn; times vary with the machine, ratios less. Three tables:
 
-  warm      seconds of all arms, one program against solo programs one after the other, nothing compiled, same shapes
+  warm      seconds of all arms, one program against solo programs one after the other, nothing compiled, 8 prompts a
+            rollout; the arms on one host device, and split over one for each core
   fused     iterations per second of the loop of the host, and with 1 and K iterations a dispatch; are the runs equal?
   start-up  whole commands with a warm compile cache: one process for all arms against a process for each (timed for
             `--solo` of them, since each takes about as long)
@@ -13,7 +14,6 @@ Every figure is a ratio measured in one process or in turn; times vary with the 
 import argparse
 import contextlib
 import io
-import json
 import os
 import pathlib
 import runpy
@@ -66,24 +66,30 @@ def warm(count: int, K: int, parameters: int, rounds: int) -> dict:
   from grpo_jax.sweeps.vmapped import Arms
 
   width = WIDTHS[parameters]
-  sizes = {"model.width": width, "model.ffn_width": 2 * width, "model.head_width": width // 4}
+  sizes = {"model.width": width, "model.ffn_width": 2 * width, "model.head_width": width // 4, "train.prompts": 8}
   configs = arms_of(count, **sizes, **{"train.fused_iterations": K, "contamination": "off", "rewards.self_test": 0})
   arms = Arms(configs, [], make_setup(configs[0], devices=jax.devices()[:1]))
   states, feds = jax.device_get(arms.fresh_state(None)), arms.feeds([0] * count, 0, K)
   feeds, take = arms.stacked(feds), lambda tree, a: jax.tree.map(lambda x: x[a], tree)
-  mesh, solo_parts = sweep_mesh(count), parts_of(arms.runs[0], arms.rewards)
-  together = jax.jit(many_over_arms(mesh, parts_of(arms.runs[0], arms.rewards, AXIS), feeds, arms.one_stream))
-  together = together.lower(states, feeds, np.int32(K), arms.numbers).compile()
+  arm_parts, solo_parts = (parts_of(arms.runs[0], arms.rewards, axis) for axis in (AXIS, ""))
+
+  def compiled(devices):
+    function = jax.jit(many_over_arms(sweep_mesh(count, devices), arm_parts, feeds, arms.one_stream))
+    return function.lower(states, feeds, np.int32(K), arms.numbers).compile()
+
+  together = {"vmapped": compiled(jax.devices()[:1]), "split": compiled(jax.devices())}
   alone = jax.jit(lambda s, f, c, n: many(s, f, c, n, solo_parts))
   alone = alone.lower(take(states, 0), feds[0].feeds, np.int32(K), take(arms.numbers, 0)).compile()
   solo_args = [(take(states, a), feds[a].feeds, np.int32(K), take(arms.numbers, a)) for a in range(count)]
-  best = {"vmapped": [], "solo": []}
-  for _ in range(rounds):  # in turn: what else runs on the machine meets both
-    best["vmapped"].append(fastest(lambda: together(states, feeds, np.int32(K), arms.numbers), 1))
+  best = {"vmapped": [], "split": [], "solo": []}
+  for _ in range(rounds):  # in turn: what else runs on the machine meets all
+    for name, function in together.items():
+      best[name].append(fastest(lambda f=function: f(states, feeds, np.int32(K), arms.numbers), 1))
     best["solo"].append(fastest(lambda: [alone(*args) for args in solo_args], 1))
   seconds = {name: min(times) for name, times in best.items()}
   size = sum(a.size for a in jax.tree.leaves(states.params)) // count
-  return {"parameters": size, **seconds, "ratio": seconds["solo"] / seconds["vmapped"]}
+  return {"parameters": size, **seconds, "devices": len(jax.devices()),
+          **{f"{name} ratio": seconds["solo"] / seconds[name] for name in together}}
 
 
 def fused(K: int, iterations: int) -> dict:
@@ -148,26 +154,42 @@ def main():
   parser.add_argument("--parameters", type=int, nargs="*", default=list(WIDTHS), choices=list(WIDTHS))
   parser.add_argument("--rounds", type=int, default=3)
   parser.add_argument("--solo", type=int, default=2, help="whole solo runs that are timed")
-  parser.add_argument("--skip-startup", action="store_true")
+  parser.add_argument("--tables", nargs="*", default=["warm", "fused", "startup"])
   args = parser.parse_args()
-  load = os.getloadavg()[0]
-  print(f"{args.arms} arms on {os.cpu_count()} cores, load {load:.1f} at the start (an idle machine has about 0)")
-  results = {"warm": [], "load": load}
+  if len(args.tables) > 1:  # each in a process of its own: they want other devices
+    print(f"{args.arms} arms on {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} (an idle machine has about 0)")
+    for table in args.tables:
+      environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+      if table == "warm":
+        environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={os.cpu_count()}"
+      command = [sys.executable, __file__, *sys.argv[1:], "--tables", table]
+      subprocess.run(command, env=environment, check=True, stderr=subprocess.DEVNULL)
+    return
+  TABLES[args.tables[0]](args)
+
+
+def print_warm(args):
   for parameters in args.parameters:
     row = warm(args.arms, 2, parameters, args.rounds)
-    results["warm"].append(row)
-    print(f"warm      {row['parameters']:>7} parameters: solo {row['solo']:.2f} s, vmapped {row['vmapped']:.2f} s, "
-          f"ratio {row['ratio']:.2f}", flush=True)
-  row = results["fused"] = fused(args.iterations, 3 * args.iterations)
+    print(f"warm      {row['parameters']:>7} parameters: solo {row['solo']:.2f} s, vmapped {row['vmapped']:.2f} s "
+          f"({row['vmapped ratio']:.2f} times as fast), over {row['devices']} devices {row['split']:.2f} s "
+          f"({row['split ratio']:.2f})", flush=True)
+
+
+def print_fused(args):
+  row = fused(args.iterations, 3 * args.iterations)
   rates = ", ".join(f"{'host loop' if k == 0 else f'K={k}'} {rate:.1f}" for k, rate in row["rates"].items())
   print(f"fused     iterations per second: {rates}; ratio {row['rates'][args.iterations] / row['rates'][0]:.2f}; "
         f"same metrics, bit for bit: {row['equal']}", flush=True)
-  if not args.skip_startup:
-    row = results["startup"] = startup(args.arms, args.iterations, args.solo)
-    print(f"start-up  a solo run {row['solo, each']:.1f} s (mean of {args.solo}), {args.arms} arms vmapped "
-          f"{row['vmapped, all']:.1f} s, ratio {row['ratio']:.1f}")
-  print(json.dumps(results))
 
+
+def print_startup(args):
+  row = startup(args.arms, args.iterations, args.solo)
+  print(f"start-up  a solo run {row['solo, each']:.1f} s (mean of {args.solo}), {args.arms} arms vmapped "
+        f"{row['vmapped, all']:.1f} s, ratio {row['ratio']:.1f}", flush=True)
+
+
+TABLES = {"warm": print_warm, "fused": print_fused, "startup": print_startup}
 
 if __name__ == "__main__":
   main()
