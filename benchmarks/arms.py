@@ -1,11 +1,12 @@
 """Arms of a sweep as one vmapped program against runs one by one, and fused iterations against the loop of the host.
 
-  python benchmarks/arms.py [--arms 32] [--parameters 5000 20000 45000 170000] [--tables warm fused startup]
+  python benchmarks/arms.py [--arms 32] [--parameters 5000 20000 45000] [--tables warm fused startup]
 
 Every figure is a ratio measured in one process or in turn; times vary with the machine, ratios less. Three tables:
 
   warm      seconds of all arms, one program against solo programs one after the other, nothing compiled, 8 prompts a
-            rollout; the arms on one host device, and split over one for each core
+            rollout; the arms on one host device, and split over one for each core; by the clock and in seconds of
+            all cores, which other work on the machine changes less
   fused     iterations per second of the loop of the host, and with 1 and K iterations a dispatch; are the runs equal?
   start-up  whole commands with a warm compile cache: one process for all arms against a process for each (timed for
             `--solo` of them, since each takes about as long)
@@ -21,6 +22,9 @@ import subprocess
 import sys
 import tempfile
 import time
+
+import jax
+import numpy as np
 
 ROOT = pathlib.Path(__file__).parents[1]
 WIDTHS = {5000: 16, 20000: 32, 45000: 48, 170000: 96}  # of the model with about so many parameters
@@ -41,23 +45,16 @@ def arms_of(count: int, **changes) -> list:
   return [tiny(name=f"arm{a}", **changes, **n) for a, n in enumerate(numbers)]
 
 
-def fastest(function, rounds: int) -> float:
-  """Least seconds of some calls, after one that is not counted."""
-  import jax
-
-  times = []
-  for _ in range(rounds + 1):
-    started = time.perf_counter()
-    jax.block_until_ready(function())
-    times.append(time.perf_counter() - started)
-  return min(times[1:])
+def timed(function) -> np.ndarray:
+  """Seconds of the clock and of all cores that a call takes, after one that is not counted."""
+  jax.block_until_ready(function())
+  before = time.perf_counter(), time.process_time()
+  jax.block_until_ready(function())
+  return np.subtract((time.perf_counter(), time.process_time()), before)
 
 
 def warm(count: int, K: int, parameters: int, rounds: int) -> dict:
   """Seconds of K iterations of all arms: one vmapped program, and a solo program arm after arm, in turn."""
-  import jax
-  import numpy as np
-
   from grpo_jax.distributed.mesh import sweep_mesh
   from grpo_jax.runs.fused import parts_of
   from grpo_jax.runs.iteration import many
@@ -84,12 +81,10 @@ def warm(count: int, K: int, parameters: int, rounds: int) -> dict:
   best = {"vmapped": [], "split": [], "solo": []}
   for _ in range(rounds):  # in turn: what else runs on the machine meets all
     for name, function in together.items():
-      best[name].append(fastest(lambda f=function: f(states, feeds, np.int32(K), arms.numbers), 1))
-    best["solo"].append(fastest(lambda: [alone(*args) for args in solo_args], 1))
-  seconds = {name: min(times) for name, times in best.items()}
-  size = sum(a.size for a in jax.tree.leaves(states.params)) // count
-  return {"parameters": size, **seconds, "devices": len(jax.devices()),
-          **{f"{name} ratio": seconds["solo"] / seconds[name] for name in together}}
+      best[name].append(timed(lambda f=function: f(states, feeds, np.int32(K), arms.numbers)))
+    best["solo"].append(timed(lambda: [alone(*args) for args in solo_args]))
+  least = {name: np.min(times, 0) for name, times in best.items()}
+  return {"parameters": sum(a.size for a in jax.tree.leaves(states.params)) // count, **least}
 
 
 def fused(K: int, iterations: int) -> dict:
@@ -151,8 +146,8 @@ def main():
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--arms", type=int, default=32)
   parser.add_argument("--iterations", type=int, default=20, help="of whole runs; also K of the fused ones")
-  parser.add_argument("--parameters", type=int, nargs="*", default=list(WIDTHS), choices=list(WIDTHS))
-  parser.add_argument("--rounds", type=int, default=3)
+  parser.add_argument("--parameters", type=int, nargs="*", default=[5000, 20000, 45000], choices=list(WIDTHS))
+  parser.add_argument("--rounds", type=int, default=5)
   parser.add_argument("--solo", type=int, default=2, help="whole solo runs that are timed")
   parser.add_argument("--tables", nargs="*", default=["warm", "fused", "startup"])
   args = parser.parse_args()
@@ -171,9 +166,11 @@ def main():
 def print_warm(args):
   for parameters in args.parameters:
     row = warm(args.arms, 2, parameters, args.rounds)
-    print(f"warm      {row['parameters']:>7} parameters: solo {row['solo']:.2f} s, vmapped {row['vmapped']:.2f} s "
-          f"({row['vmapped ratio']:.2f} times as fast), over {row['devices']} devices {row['split']:.2f} s "
-          f"({row['split ratio']:.2f})", flush=True)
+    ways = [f"{name} {row[name][0]:.2f} s ({row[name][1]:.2f} of cores)" for name in ("solo", "vmapped", "split")]
+    ratios = [f"{name} {row['solo'][0] / row[name][0]:.2f} ({row['solo'][1] / row[name][1]:.2f})"
+              for name in ("vmapped", "split")]
+    print(f"warm      {row['parameters']:>7} parameters: {', '.join(ways)}; times as fast: {', '.join(ratios)}",
+          flush=True)
 
 
 def print_fused(args):

@@ -5,8 +5,9 @@ Hardware:  2 CPU cores, 2 GB.
 Time:      about 5 minutes.
 Expected:  held-out greedy accuracy at most 0.5 after SFT (0.43 and 0.46 seen), at least 0.9 after GRPO (0.94 and 0.98).
 
-`configs/arithmetic.py:tiny` is the same task for ablations by the hundred: 41 thousand parameters, a reward on the
-device, iterations that are one program.
+`configs/arithmetic.py:tiny` is the same task for ablations by the hundred: 43 thousand parameters, a reward on the
+device, iterations that are one program of 0.1 s. Held-out greedy accuracy 0.40 after SFT, 0.54 after 60 iterations
+(256 problems; from one SFT, over two seeds and three learning rates 0.52 … 0.55).
 """
 
 from grpo_jax.config.defaults import default_config
