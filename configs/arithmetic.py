@@ -4,13 +4,23 @@ Command:   python -m grpo_jax.main --config=configs/arithmetic.py
 Hardware:  2 CPU cores, 2 GB.
 Time:      about 5 minutes.
 Expected:  held-out greedy accuracy at most 0.5 after SFT (0.43 and 0.46 seen), at least 0.9 after GRPO (0.94 and 0.98).
+
+`configs/arithmetic.py:tiny` is the same task for ablations by the hundred: 43 thousand parameters, a reward on the
+device, iterations that are one program of 0.1 s. Held-out greedy accuracy 0.40 after SFT, 0.54 after 60 iterations
+(256 problems; from one SFT, over two seeds and three learning rates 0.52 … 0.55).
 """
 
 from grpo_jax.config.defaults import default_config
 
 
-def get_config():
-  """SFT on worked solutions of which 65 % forget every carry, then GRPO with the right answer as the only reward."""
+def get_config(size: str = ""):
+  """SFT on worked solutions of which 65 % forget every carry, then GRPO with the right answer as the only reward.
+
+  Raises:
+    ValueError: `size` is neither empty nor "tiny".
+  """
+  if size not in ("", "tiny"):
+    raise ValueError(f"configs/arithmetic.py:{size} is unknown; leave it out or use configs/arithmetic.py:tiny.")
   c = default_config()
   c.name = "arithmetic"
   c.task = "sft_then_rl"
@@ -40,4 +50,27 @@ def get_config():
   c.evaluate.problems = 512
   c.evaluate.batch = 128
   c.checkpoint.every = 50
-  return c.lock()
+  return (_tiny(c) if size else c).lock()
+
+
+def _tiny(c):
+  """The same with less of everything."""
+  c.name = "arithmetic-tiny"
+  c.model.num_layers = 2
+  c.model.width = 48
+  c.model.ffn_width = 96
+  c.model.num_heads = 4
+  c.model.head_width = 12
+  c.rewards.components = {"correct": {"rule": "integer_answer", "weight": 1.0, "options": {"after": "]"}}}
+  c.sft.steps = 600
+  c.sft_optimizer.learning_rate = 5e-3
+  c.train.iterations = 60
+  c.train.prompts = 32
+  c.train.fused_iterations = 20
+  c.optimizer.learning_rate = 1e-3
+  c.evaluate.every = 20
+  c.evaluate.problems = 256
+  c.evaluate.samples = 4
+  c.checkpoint.every = 20
+  c.log.tensorboard = False
+  return c

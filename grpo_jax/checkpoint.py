@@ -38,7 +38,7 @@ class Checkpoints:
     """Starts saving and returns; `greedy` is the held-out accuracy the best is chosen by."""
     if step == self.latest():
       return
-    copied = self._copy(state)
+    copied = self._copy(state) if self._copy else state  # without warm-up: host arrays, which nothing donates
     metrics = None if greedy is None else {"greedy": greedy}
     self._manager.save(step, args=ocp.args.StandardSave(copied), metrics=metrics)
 

@@ -28,6 +28,7 @@ def run(config, workdir: pathlib.Path) -> dict:
   from grpo_jax.rewards.combine import Rewards
   from grpo_jax.runs.evaluate import run_eval
   from grpo_jax.runs.export import write_export
+  from grpo_jax.runs.fused import run_fused
   from grpo_jax.runs.report import write_report
   from grpo_jax.runs.rl import run_rl
   from grpo_jax.runs.setup import facts_of, make_setup
@@ -56,7 +57,7 @@ def run(config, workdir: pathlib.Path) -> dict:
         print(f"verifier self-test: gold {test['gold']:.3f}, wrong {test['wrong']:.3f} (n {test['n']})", flush=True)
       if config.task == "sft_then_rl":
         params = run_sft(setup, workdir)
-      params = run_rl(setup, workdir, rewards, params)
+      params = (run_fused if config.train.fused_iterations else run_rl)(setup, workdir, rewards, params)
   if config.checkpoint.export:
     print("exported:", *write_export(setup, workdir, params))
   return write_report(workdir, config) if is_first() else {}

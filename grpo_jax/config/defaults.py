@@ -48,6 +48,7 @@ def default_config() -> ConfigDict:
     "micro_members": 0,  # completions of each prompt per microbatch: memory only; 0 is all
     "logit_chunk": 0,  # tokens per chunk of logits: memory only; 0 chooses
     "value_clip": 0.2,  # farthest a value may move from its old one in an update, in units of reward
+    "fused_iterations": 0,  # iterations per dispatch (K) where rewards are on the device too; 0 is one from the host
     "resample_attempts": 0,  # most rollouts per iteration to find groups with signal (DAPO); 0 takes the first as it is
     "reference_dtype": "float32",  # float32 | bfloat16; of the reference's parameters
     "refresh_reference_every": 0,  # iterations between copies of the policy into the reference; 0 is never

@@ -47,6 +47,13 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, sequence: int = 1,
   return Mesh(_arranged([len(devices) // known if s == -1 else s for s in sizes.values()], devices), AXES)
 
 
+def sweep_mesh(arms: int, devices=None) -> Mesh:
+  """One axis, `sweep`, of as many devices as divide the arms: each arm is whole on one."""
+  devices = jax.devices() if devices is None else devices
+  size = next(n for n in range(min(arms, len(devices)), 0, -1) if arms % n == 0)
+  return Mesh(np.asarray(devices[:size]), ("sweep",))
+
+
 def _arranged(sizes: list[int], devices) -> np.ndarray:
   """Devices in the shape of the mesh; on TPUs, axes follow the wires between the chips."""
   if devices[0].platform != "tpu":
@@ -132,9 +139,15 @@ def batch_shardings(mesh: Mesh, batch):
   return jax.tree_util.tree_map_with_path(sharding, batch)
 
 
-def put(mesh: Mesh, batch):
-  """Host arrays onto the mesh; every process gives the same arrays and keeps its own part."""
-  shardings = batch_shardings(mesh, batch)
+def stacked_shardings(mesh: Mesh, batches):
+  """The same for several batches, one after the other along a first axis that is not split."""
+  one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), batches)
+  return jax.tree.map(lambda s: NamedSharding(mesh, P(None, *s.spec)), batch_shardings(mesh, one))
+
+
+def put(mesh: Mesh, batch, shardings=None):
+  """Host arrays onto the mesh, split as batches; every process gives the same arrays and keeps its own part."""
+  shardings = batch_shardings(mesh, batch) if shardings is None else shardings
   if jax.process_count() == 1:
     return jax.device_put(batch, shardings)
   place = lambda a, s: jax.make_array_from_callback(np.shape(a), s, lambda part: np.asarray(a)[part])  # noqa: E731

@@ -11,13 +11,13 @@ class Preempted(Exception):
 
 
 class Preemption:
-  """Notes a SIGTERM; `reached(step)` says in every process at the same step that it is time to save.
+  """Notes a SIGTERM; `reached()`, asked whenever a run could save, says in every process at the same time that it must.
 
-  With several processes jax's own coordination listens from the start and decides the step, one that none has passed.
+  With several processes jax's own coordination listens from the start and decides when: a time that none has passed.
   """
 
   def __init__(self):
-    self._asked, self._before = False, None
+    self._asked, self._before, self._calls = False, None, 0
 
   def listen(self) -> None:
     """From here on a SIGTERM is a request; before, as after `close`, it ends the process at once."""
@@ -33,6 +33,9 @@ class Preemption:
   def _note(self, *_) -> None:
     self._asked = True
 
-  def reached(self, step: int) -> bool:
-    """Whether to save after this step and leave."""
-    return self._asked if jax.process_count() == 1 else multihost_utils.reached_preemption_sync_point(step)
+  def reached(self) -> bool:
+    """Whether to save now and leave."""
+    if jax.process_count() == 1:
+      return self._asked
+    self._calls += 1
+    return multihost_utils.reached_preemption_sync_point(self._calls)

@@ -6,6 +6,8 @@ Tokens and masks are `[B, G, T]`, rewards `[B, G]` float32. What the mask leaves
 import jax
 import jax.numpy as jnp
 
+from grpo_jax.rewards.token_answers import HOWS
+
 _DIGITS = 10  # of the largest int32
 
 
@@ -21,8 +23,8 @@ def token_match(
   Raises:
     ValueError: `how` is neither.
   """
-  if how not in ("equals", "contains"):
-    raise ValueError(f"how={how!r} must be 'equals' or 'contains'.")
+  if how not in HOWS:
+    raise ValueError(f"how={how!r} must be one of {HOWS}.")
   T, K = tokens_BGT.shape[-1], targets_BK.shape[-1]
   ignored_BK = ~(jnp.arange(K)[None] < lengths_B[:, None])
   sizes_BG = mask_BGT.astype(jnp.int32).sum(-1)
@@ -45,20 +47,22 @@ def integer_answer(
   answers_B: jax.Array,
   *,
   digit_ids: tuple[int, ...],
-  minus_id: int,
-  marker_id: int,
+  minus_ids: tuple[int, ...],
+  marker_id: int | None,
 ) -> jax.Array:
   """1 where the first integer behind a completion's last marker token equals the answer (int32).
 
-  For tokenizers that write a number digit by digit: `digit_ids` are the tokens of 0 … 9. A minus right before the
-  first digit is its sign. Digits are compared one by one, so nothing overflows, however many there are. It agrees with
-  the rule `numeric(after=marker, pick="first")` on texts without points, commas, exponents or letters before a minus.
+  For tokenizers that write a number digit by digit: `digit_ids` are the tokens of 0 … 9, `minus_ids` those that end in
+  a minus. A minus right before the first digit is its sign. Without a marker the whole completion counts. Digits are
+  compared one by one, so nothing overflows, however many there are. It agrees with the rule
+  `numeric(after=marker, pick="first")` on texts without points, commas, exponents or letters before a minus.
   """
   T = tokens_BGT.shape[-1]
   t_11T = jnp.arange(T)[None, None]
   same_BGTd = tokens_BGT[..., None] == jnp.array(digit_ids)[None, None, None]
   digits_BGT = jnp.argmax(same_BGTd, axis=-1)
-  marker_BG = jnp.max(jnp.where(mask_BGT & (tokens_BGT == marker_id), t_11T, -1), axis=-1)
+  marked_BGT = mask_BGT & (tokens_BGT == (-1 if marker_id is None else marker_id))
+  marker_BG = jnp.max(jnp.where(marked_BGT, t_11T, -1), axis=-1)
   is_digit_BGT = mask_BGT & same_BGTd.any(-1) & (t_11T > marker_BG[..., None])
   first_BG = jnp.argmax(is_digit_BGT, axis=-1)
   past_BGT = t_11T >= first_BG[..., None]
@@ -73,7 +77,7 @@ def integer_answer(
   equal_BG = jnp.all((digits_BGT == wanted_BGT) | ~run_BGT, axis=-1)
   enough_BG = count_BG >= jnp.sum(jnp.abs(answers_B)[:, None] >= powers_1d, axis=-1)[:, None]
   before_BG = jnp.take_along_axis(tokens_BGT, jnp.maximum(first_BG - 1, 0)[..., None], axis=-1)[..., 0]
-  negative_BG = (before_BG == minus_id) & (first_BG - 1 > marker_BG)
+  negative_BG = jnp.isin(before_BG, jnp.array(minus_ids or (-1,))) & (first_BG - 1 > marker_BG)
   sign_BG = (negative_BG == (answers_B < 0)[:, None]) | (answers_B == 0)[:, None]
-  found_BG = (marker_BG >= 0) & is_digit_BGT.any(-1)
+  found_BG = ((marker_BG >= 0) | (marker_id is None)) & is_digit_BGT.any(-1)
   return (found_BG & equal_BG & enough_BG & sign_BG).astype(jnp.float32)

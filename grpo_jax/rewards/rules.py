@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from grpo_jax.data.example import Example
-from grpo_jax.rewards import code_answers, countdown, gym_answers, math_answers, text_rules
+from grpo_jax.rewards import code_answers, countdown, gym_answers, math_answers, text_rules, token_answers
 from grpo_jax.rewards.calls import Call, Outcome, RuleContext
 from grpo_jax.rewards.extract import cut
 
@@ -181,6 +181,8 @@ RULES = {
   "language": Rule(text_rules.language),
   "length": Rule(length),
   "soft_overlong": Rule(soft_overlong),
+  "integer_answer": Rule(token_answers.integer_answer, judges_answer=True),
+  "token_match": Rule(token_answers.token_match, judges_answer=True),
 }
 
 

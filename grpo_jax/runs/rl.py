@@ -13,6 +13,7 @@ from grpo_jax.distributed.multihost import fetch
 from grpo_jax.metrics import means
 from grpo_jax.rewards.combine import Rewards
 from grpo_jax.runs.heldout import log_heldout
+from grpo_jax.runs.minibatches import minibatch_rows
 from grpo_jax.runs.resample import resampled
 from grpo_jax.runs.rl_metrics import joined, rollout_metrics, save_skipped, train_line
 from grpo_jax.runs.rl_programs import compile_rl
@@ -48,11 +49,8 @@ class RLRun:
     if self.updates == 1:
       yield experience
       return
-    B = self.config.train.prompts
-    for epoch in range(self.config.train.update_epochs):
-      generator = np.random.Generator(np.random.Philox(key=[self.config.seed, iteration * 2**20 + epoch]))
-      for rows in generator.permutation(B).reshape(-1, self.config.train.minibatch_prompts or B):
-        yield self.programs(("minibatch", *key), experience, rows.astype(np.int32))
+    for rows in minibatch_rows(self.config, iteration):
+      yield self.programs(("minibatch", *key), experience, rows)
 
   def iterate(self, state, iteration: int):
     """One rollout and its updates: the new state, metrics as numbers, and the experience (for a post-mortem)."""

@@ -21,7 +21,10 @@ def joined(updates: list[dict]) -> dict:
 
 
 def rollout_metrics(collected, clock: list[float]) -> dict:
-  """Rewards, lengths in tokens, health of the groups, and seconds between the five readings of the clock."""
+  """Rewards, lengths in tokens, health of the groups, and seconds between the readings of the clock.
+
+  There are five readings, or two of an iteration that is one program.
+  """
   judged, total = collected.judged, clock[-1] - clock[0]
   scores, lengths_BG, truncated_BG = judged.scores, judged.lengths_BG, judged.truncated_BG
   rewards, passed = scores.rewards_BG, collected.passed
@@ -33,7 +36,7 @@ def rollout_metrics(collected, clock: list[float]) -> dict:
     "length/truncated": float(truncated_BG.mean()),
     "data/dropped": passed["dropped"], "data/skipped": passed["skipped"] / (passed.total() + drawn),
     "data/rollouts": collected.rollouts, "groups/size": rewards.shape[1], **by_source(judged.sources_B, rewards),
-    **dict(zip(TIMES, np.diff(clock).tolist(), strict=True)),
+    **(dict(zip(TIMES, np.diff(clock).tolist(), strict=True)) if len(clock) > 2 else {}),
     "time/iteration": total, "time/tokens_per_second": float(lengths_BG.sum() / total),
   }
 

@@ -42,11 +42,11 @@ class Setup:
     return lora_spec(self.config)
 
 
-def make_setup(config: ConfigDict) -> Setup:
-  """Checks the config, then builds data, tokenizer and mesh and opens the model; compiles nothing."""
+def make_setup(config: ConfigDict, devices=None) -> Setup:
+  """Checks the config, then builds data, tokenizer and mesh (of all devices) and opens the model; compiles nothing."""
   validate(config)
   m = config.mesh
-  mesh = make_mesh(m.data, m.fsdp, m.tensor, m.sequence)
+  mesh = make_mesh(m.data, m.fsdp, m.tensor, m.sequence, **({"devices": devices} if devices else {}))
   validate_devices(config, mesh)
   model = load_model(config)
   state_shardings(mesh, _abstract_params(model.cfg))  # names an indivisible parameter now
@@ -86,35 +86,48 @@ def pretrained(setup: Setup, dtype="float32"):
   return setup.weights(jnp.dtype(dtype), shardings=state_shardings(setup.mesh, _abstract_params(setup.cfg)))
 
 
-def fresh_state(setup: Setup, *, reference: bool, params=None, algorithm_state: dict | None = None, critic=False,
-                value_head=False, curriculum=False, abstract=False):
-  """A new state, born sharded: parameters given, else pretrained, else from the seed. `abstract`: its shapes only.
+def _problems(setup: Setup) -> int:
+  """Rows of the table of a curriculum, 0 where there is none."""
+  return len(setup.train.source) if setup.train and has_curriculum(setup.config) else 0
+
+
+def maker(setup: Setup, *, reference: bool, critic=False, value_head=False, curriculum=False):
+  """The pure function `(params, seed, algorithm_state) -> state` of a stage; params None are made from the seed.
 
   `critic`: a learner beside the policy; `value_head`: the parameters themselves end in a scalar; `curriculum`: a stage
   that follows `config.curriculum`.
   """
-  problems = len(setup.train.source) if curriculum and setup.train and has_curriculum(setup.config) else 0
-  if setup.lora:
-    return _adapter_state(setup, reference, params, algorithm_state, problems)
-  mesh, seed, dtype = setup.mesh, setup.config.seed, setup.config.train.reference_dtype
+  problems = _problems(setup) if curriculum else 0
+  dtype = setup.config.train.reference_dtype
 
-  def make(params, seed):
+  def make(params, seed, algorithm_state):
+    params = init_params(setup.cfg, seed) if params is None else params
     own = with_value_head(params) if critic else None
     params = with_value_head(params) if value_head else params
     return new_state(params, seed, reference=reference, algorithm_state=algorithm_state, critic=own,
                      problems=problems, reference_dtype=dtype)
 
-  if params is None and setup.weights is not None:
-    params = pretrained(setup)
-  if params is None:
-    function, args = (lambda seed: make(init_params(setup.cfg, seed), seed)), (seed,)
-  else:
-    function, args = make, (jax.device_put(params, state_shardings(mesh, params)), seed)
-  shapes = jax.eval_shape(function, *args)
+  return make
+
+
+def fresh_state(setup: Setup, *, reference: bool, params=None, algorithm_state: dict | None = None, abstract=False,
+                **stage):
+  """A new state, born sharded: parameters given, else pretrained, else from the seed; `stage`: as of `maker`.
+
+  `abstract`: its shapes only.
+  """
+  if setup.lora:
+    problems = _problems(setup) if stage.get("curriculum") else 0
+    return _adapter_state(setup, reference, params, algorithm_state, problems)
+  mesh, make = setup.mesh, maker(setup, reference=reference, **stage)
+  params = pretrained(setup) if params is None and setup.weights is not None else params
+  params = None if params is None else jax.device_put(params, state_shardings(mesh, params))
+  args = (params, setup.config.seed, algorithm_state)
+  shapes = jax.eval_shape(make, *args)
   shardings = state_shardings(mesh, shapes)
   if abstract:
     return jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), shapes, shardings)
-  return jax.jit(function, out_shardings=shardings)(*args)
+  return jax.jit(make, out_shardings=shardings)(*args)
 
 
 def _adapter_state(setup: Setup, reference: bool, params, algorithm_state, problems: int) -> TrainState:

@@ -142,7 +142,7 @@ class Stage:
     Raises:
       Preempted: the run was asked to stop, and this step is on disk.
     """
-    leave = self._preemption.reached(step) and step < self.total
+    leave = self._preemption.reached() and step < self.total
     if leave or step == self.total or (self.every and step % self.every == 0):
       self._metrics.sync()
       self.saved.save(step, state, greedy)

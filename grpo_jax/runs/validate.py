@@ -7,8 +7,9 @@ from ml_collections import ConfigDict
 
 from grpo_jax.algorithms.preference import PAIR_LOSSES
 from grpo_jax.algorithms.spec import AlgorithmSpec, make_spec, needs
-from grpo_jax.algorithms.table import NEEDS_GROUP, TAKES_PRESENT
+from grpo_jax.algorithms.table import NEEDS_GROUP, NEEDS_STEPS, TAKES_PRESENT
 from grpo_jax.distributed.mesh import ROW_AXES, axes_of
+from grpo_jax.rewards.forms import FORMS
 from grpo_jax.runs.model import lora_spec
 from grpo_jax.training.optimizer import SCHEDULES, OptimizerSpec
 from grpo_jax.training.preference_step import PreferenceSpec
@@ -145,7 +146,8 @@ def _rl(config):
         "must be 0 with a pair loss, which compares members of a group")
   _need(config.sampling.temperature > 0, "sampling.temperature", config.sampling.temperature,
         "must be positive; greedy sampling is for evaluation only")
-  least = {"iterations": 1, "prompts": 1, "update_epochs": 1, "refresh_reference_every": 0, "resample_attempts": 0}
+  least = {"iterations": 1, "prompts": 1, "update_epochs": 1, "refresh_reference_every": 0, "resample_attempts": 0,
+           "fused_iterations": 0}
   for key, low in least.items():
     _need(config.train[key] >= low, f"train.{key}", config.train[key], f"must be at least {low}")
   dtype = config.train.reference_dtype
@@ -158,6 +160,25 @@ def _rl(config):
   for T in config.completion_buckets:
     _divides(config, "train.logit_chunk", config.train.logit_chunk, "each of completion_buckets", T)
   _curriculum(config)
+  if config.train.fused_iterations:
+    check_on_device(config, "train.fused_iterations=0")
+
+
+def check_on_device(config: ConfigDict, otherwise: str) -> None:
+  """Raises ValueError where an iteration of the config needs the host; `otherwise`: what the user may do instead."""
+  for name, component in config.rewards.components.items():
+    _need(component.get("rule") in FORMS, f"rewards.components.{name}.rule", component.get("rule"),
+          f"has no form on the device; choose one of {sorted(FORMS)} or {otherwise}")
+  fix = f"for iterations without the host; set it so or {otherwise}"
+  for key, alone in {"train.resample_attempts": 0, "sampling.group_sizes": (), "curriculum.low": 0.0,
+                     "curriculum.high": 1.0, "mesh.sampler": "same"}.items():
+    section, name = key.split(".")
+    _need(config[section][name] == alone, key, config[section][name], f"must be {alone!r} {fix}")
+  for key in ("prompt_buckets", "completion_buckets"):
+    _need(len(config[key]) == 1, key, config[key], f"must be a single length {fix}")
+  advantage = algorithm_spec(config).advantage
+  _need(advantage not in NEEDS_STEPS, "algorithm.advantage", advantage,
+        f"scores the steps of texts on the host; choose another or {otherwise}")
 
 
 def _evaluation(config):

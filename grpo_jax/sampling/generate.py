@@ -32,6 +32,7 @@ def generate(params, cfg: ModelConfig, prompts: Prompts, seed, request: SampleRe
   uniforms_BGT = token_uniforms(seed, request.stream, prompts.uids_B, G, T)
   stop_ids = jnp.asarray(request.stop_ids or (-1,), jnp.int32)
   truncating = request.top_k or request.top_p < 1 or request.min_p > 0
+  least = lambda a: jax.lax.pmin(jnp.min(a), request.arms) if request.arms else jnp.min(a)  # noqa: E731
 
   def step(carry):
     t, current_BG, done_BG, cache, rollout = carry
@@ -44,12 +45,12 @@ def generate(params, cfg: ModelConfig, prompts: Prompts, seed, request: SampleRe
     row = (jnp.where(done_BG, 0, token), ~done_BG, jnp.where(done_BG, 0, logp))
     rollout = [jax.lax.dynamic_update_index_in_dim(a, x, t, 2) for a, x in zip(rollout, row, strict=True)]
     stopped = jnp.any(token[..., None] == stop_ids[None, None], -1)
-    slot = t + jnp.minimum(jnp.min(token), 0)  # is t, but known after the cache was read: so it is not copied
+    slot = t + jnp.minimum(least(token), 0)  # is t, but known after the cache was read: so it is not copied
     return t + 1, token, done_BG | stopped, written(cache, new, slot), rollout
 
   current_BG = jnp.broadcast_to(prompts.tokens_BP[:, -1:], (B, G))
   empty = [jnp.zeros((B, G, T), dtype) for dtype in (jnp.int32, bool, jnp.float32)]
   carry = (jnp.int32(0), current_BG, jnp.zeros((B, G), bool), empty_cache(cfg, start_B, G, T), empty)
-  carry = jax.lax.while_loop(lambda c: (c[0] < T) & ~jnp.all(c[2]), step, carry)
+  carry = jax.lax.while_loop(lambda c: (c[0] < T) & (least(c[2].astype(jnp.int32)) == 0), step, carry)
   _, _, done_BG, _, (tokens, mask, logps) = carry
   return Rollout(prompts, tokens, mask, logps, ~done_BG)

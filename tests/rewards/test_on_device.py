@@ -48,7 +48,7 @@ def test_token_match_with_a_target_longer_than_the_completion():
     token_match(tokens, mask, jnp.array([[1]]), jnp.array([1]), how="holds")
 
 
-IDS = {"digit_ids": tuple(range(10)), "minus_id": ALPHABET.index("-"), "marker_id": ALPHABET.index("#")}
+IDS = {"digit_ids": tuple(range(10)), "minus_ids": (ALPHABET.index("-"),), "marker_id": ALPHABET.index("#")}
 integer = jax.jit(lambda *a: integer_answer(*a, **IDS))
 
 
