@@ -148,6 +148,7 @@ def _rl(config):
   least = {"iterations": 1, "prompts": 1, "update_epochs": 1, "refresh_reference_every": 0, "resample_attempts": 0}
   for key, low in least.items():
     _need(config.train[key] >= low, f"train.{key}", config.train[key], f"must be at least {low}")
+  _need(config.log.rollouts >= 0, "log.rollouts", config.log.rollouts, "must not be negative; 0 keeps none")
   dtype = config.train.reference_dtype
   _need(dtype in DTYPES, "train.reference_dtype", dtype, f"is unknown; choose one of {DTYPES}")
   _divides(config, "train.minibatch_prompts", config.train.minibatch_prompts, "train.prompts", B)

@@ -1,0 +1,54 @@
+"""What each token of a rollout meant to an iteration: how far it moved, its KL, and its share of the gradient."""
+
+import jax
+import jax.numpy as jnp
+
+from grpo_jax.algorithms.policy_loss import policy_loss
+from grpo_jax.algorithms.selection import pick
+from grpo_jax.algorithms.spec import AlgorithmSpec, needs
+from grpo_jax.algorithms.table import KL, RATIOS
+from grpo_jax.models.config import ModelConfig
+from grpo_jax.models.logps import tree_logps
+from grpo_jax.training.accumulate import Cut, map_microbatches
+from grpo_jax.types import Experience
+
+
+def look(policy, batch: Experience, spec: AlgorithmSpec, temperature, *, cfg: ModelConfig, cut: Cut):
+  """Arrays `[B, G, T]` of a whole rollout, by name; 0 where the mask is false.
+
+  Args:
+    policy: the policy's parameters after the updates of the iteration. "Before" are the old log-probabilities, or the
+      sampler's own where one update made no others necessary.
+  Returns:
+    log_ratio: log p after - log p before. entropy: of the policy after (nats). kl: the row's estimate after, where it
+      estimates one. share: -dL/dlogp before, as a share of the sum of its absolute values over the rollout; positive
+      where the loss pushes the token up, an exact KL not counted. clip: the sign of the row's log ratio where
+      the surrogate leaves a token with an advantage no gradient after, else 0.
+  """
+  mask = batch.mask_BGT
+
+  def scored(micro: Experience):
+    arrays = (micro.prompts, micro.tokens_BGT, micro.mask_BGT)
+    return jnp.stack(tree_logps(policy, cfg, *arrays, temperature, cut.logit_chunk), -1)
+
+  after, entropy = jnp.moveaxis(map_microbatches(scored, batch, cut), -1, 0)
+  before = jnp.where(mask, batch.behavior_logps_BGT if batch.old_logps_BGT is None else batch.old_logps_BGT, 0)
+  picked = None
+  if "picked" in needs(spec):
+    picked = pick(spec.surrogate, before, batch.advantages_BGT, mask, spec, jax.random.key(0))
+
+  def loss(logps, row):
+    (numerator, denominator), _ = policy_loss(
+      logps, mask, batch.advantages_BGT, before, batch.ref_logps_BGT, row, behavior_logps_BGT=batch.behavior_logps_BGT,
+      picked_BGT=picked, roles_BG=batch.roles_BG, present_BG=batch.present_BG)
+    return numerator / jnp.maximum(denominator, 1)
+
+  push = -jax.grad(loss)(before, spec.replace(kl="off", pair_loss="off") if spec.kl == "exact" else spec)
+  left = jax.grad(loss)(after, spec.replace(kl="off", pair_loss="off", sampler_correction="off"))
+  ratio = RATIOS[spec.ratio](after, before, mask)
+  clipped = (left == 0) & (batch.advantages_BGT != 0)
+  found = {"log_ratio": after - before, "entropy": entropy, "share": push / jnp.maximum(jnp.sum(jnp.abs(push)), 1e-30),
+           "clip": jnp.where(clipped, jnp.sign(ratio - 1), 0)}
+  if batch.ref_logps_BGT is not None:
+    found["kl"] = KL[spec.kl](after, jnp.where(mask, batch.ref_logps_BGT, 0), ratio)
+  return {name: jnp.where(mask, a, 0) for name, a in found.items()}
