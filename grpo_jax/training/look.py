@@ -49,6 +49,6 @@ def look(policy, batch: Experience, spec: AlgorithmSpec, temperature, *, cfg: Mo
   clipped = (left == 0) & (batch.advantages_BGT != 0)
   found = {"log_ratio": after - before, "entropy": entropy, "share": push / jnp.maximum(jnp.sum(jnp.abs(push)), 1e-30),
            "clip": jnp.where(clipped, jnp.sign(ratio - 1), 0)}
-  if batch.ref_logps_BGT is not None:
+  if spec.kl in KL:
     found["kl"] = KL[spec.kl](after, jnp.where(mask, batch.ref_logps_BGT, 0), ratio)
   return {name: jnp.where(mask, a, 0) for name, a in found.items()}

@@ -1,4 +1,4 @@
-"""A finished run, executed again: the same bytes from a checkpoint and from the beginning, and what other rows would do."""
+"""A finished run, executed again: the same bytes from a checkpoint and from its beginning; other rows on its tokens."""
 
 import csv
 import dataclasses
@@ -24,7 +24,7 @@ ITERATIONS, SAVED = 6, 3
 def config():
   """SFT, then RL with one update per rollout; iterations 3 and 6 are saved, all are kept."""
   c = runpy.run_path("tests/runs/tiny_run.py")["get_config"]()
-  c.prompt_buckets, c.completion_buckets, c.sft.steps = (6,), (9,), 40
+  c.model.num_layers, c.prompt_buckets, c.completion_buckets, c.sft.steps = 1, (6,), (9,), 40
   c.train.iterations, c.train.minibatch_prompts, c.train.micro_prompts = ITERATIONS, 0, 4
   c.evaluate.every, c.evaluate.problems, c.evaluate.samples, c.rewards.self_test = 0, 8, 0, 4
   c.checkpoint.every, c.log.rollouts = SAVED, 1
@@ -64,12 +64,13 @@ def test_what_differs_is_named_with_its_place(workdir, capsys):
   tokens, state = kept.tokens_BGT.copy(), kept.state.copy()
   tokens[2, 1, 0] += 1
   state[-1, 0] ^= 1
-  rewards = {**kept.signals, "rewards_BG": kept.signals["rewards_BG"] + np.eye(*kept.lengths_BG.shape, dtype=np.float32)}
-  write_rollout(path, dataclasses.replace(kept, tokens_BGT=tokens, state=state, signals=rewards))
+  more = kept.signals["rewards_BG"] + np.eye(*kept.lengths_BG.shape, dtype=np.float32)
+  changed = {"tokens_BGT": tokens, "state": state, "signals": {**kept.signals, "rewards_BG": more}}
+  write_rollout(path, dataclasses.replace(kept, **changed))
   assert replayed(workdir, SAVED + 1) == 1
   said = " ".join(capsys.readouterr().out.split())
-  recorded, made = tokens[2, 1, 0], tokens[2, 1, 0] - 1
-  assert f"tokens differ first at prompt 2, completion 1, token 0: {recorded} recorded, {made} replayed (1 differ)" in said
+  numbers = f"{tokens[2, 1, 0]} recorded, {tokens[2, 1, 0] - 1} replayed (1 differ)"
+  assert f"tokens differ first at prompt 2, completion 1, token 0: {numbers}" in said
   assert "rewards differ first at prompt 0, completion 0" in said and "the state after it differs in 1 arrays" in said
   path.write_bytes(whole[:-200] + b"x" * 200)
   assert replayed(workdir, SAVED + 1) == 1 and "cannot be read" in capsys.readouterr().err
