@@ -14,17 +14,20 @@ import numpy as np
 from ml_collections import ConfigDict
 from rich.table import Table
 
-from grpo_jax.algorithms.spec import PRESETS, initial_state, needs
+from grpo_jax.algorithms.spec import PRESETS, initial_state, make_spec, needs, with_state
 from grpo_jax.config.defaults import default_config
 from grpo_jax.data.batches import choose_bucket
-from grpo_jax.runs.rl_programs import critic_values, make_experience, reference_of, score
+from grpo_jax.runs.rl_programs import critic_values, cut_to, make_experience, score
 from grpo_jax.runs.validate import algorithm_spec, validate
 from grpo_jax.sweeps.overrides import changed
 from grpo_jax.training.accumulate import Cut
+from grpo_jax.training.look import pushes
 from grpo_jax.training.policy_step import policy_step
+from grpo_jax.types import Experience
 
 COLUMNS = ("gradient cosine", "gradient norm ratio", "update cosine", "update norm ratio", "gradient norm",
            "prompt variance", "noise scale")
+REINFORCE = make_spec("reinforce")  # loss -mean over completions of the sum of advantage · log p, to first order
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,84 +74,91 @@ def _check(spec, signals, state) -> None:
 
 
 class Measured:
-  """One iteration as other rows would have learned from it: all of the rollout in one update, from the state before."""
+  """One iteration as other rows would have learned from it: all of the rollout in one update, from the state before.
+
+  Every row's gradient is REINFORCE's with weights of its own (`pushes`), so one compiled step serves all rows.
+  """
 
   def __init__(self, replayer, done):
     run, self.config = replayer.run, replayer.config
     self.run, self.made, self.step, self.state = run, done.made, done.step, done.before
     if self.state.reference is None:  # of a run without a KL: what the stage began with, as other rows have it
       self.state = self.state.replace(ref_params=replayer.begun.params)
-    lengths = np.asarray(self.made.rollout.mask_BGT).sum(-1).ravel().tolist()
-    t = self.config.train
-    self.cut = Cut(t.micro_prompts, t.micro_members, t.logit_chunk)
-    self.sizes = {"cfg": run.setup.cfg, "T": choose_bucket(lengths, self.config.completion_buckets), "cut": self.cut}
-    self._update = jax.jit(partial(policy_step, cfg=run.setup.cfg, cut=self.cut))
-    self._alone = jax.jit(partial(prompt_norms, cfg=run.setup.cfg, cut=dataclasses.replace(self.cut, prompts=0)))
+    lengths, t = np.asarray(self.made.rollout.mask_BGT).sum(-1).ravel().tolist(), self.config.train
+    cut = Cut(t.micro_prompts, t.micro_members, t.logit_chunk)
+    self.sizes = {"cfg": run.setup.cfg, "T": choose_bucket(lengths, self.config.completion_buckets), "cut": cut}
+    self._update = jax.jit(partial(policy_step, cfg=run.setup.cfg, cut=cut))
+    self._alone = jax.jit(partial(prompt_norms, cfg=run.setup.cfg, cut=dataclasses.replace(cut, prompts=0)))
     self._scores = {}
 
-  def _scored(self, name: str, function, *args):
+  def _scored(self, function, params):
+    name = function.__name__
     if name not in self._scores:
+      args = (params, self.made.rollout) + (() if function is critic_values else (self.run.temperature,))
       self._scores[name] = jax.jit(partial(function, **self.sizes))(*args)
     return self._scores[name]
 
-  def experience(self, spec, state):
-    """The rollout as the row learns from it."""
-    asks, rollout, t = needs(spec), self.made.rollout, self.run.temperature
-    reference = None
-    if "reference" in asks:
-      kind = "exact" if spec.kl == "exact" else "estimated"
-      reference = self._scored(kind, partial(reference_of, kl=spec.kl), self.state.reference, rollout, t)
-    old = self._scored("old", score, self.state.policy, rollout, t) if self.run.updates > 1 else None
-    values = None
-    if "values" in asks:
-      values = self._scored("values", critic_values, self.state.critic.params, rollout)
-    numbers = (state.algorithm_state, spec, self.run.seed, np.int32(self.step))
-    signals = jax.tree.map(jnp.asarray, self.made.judged.signals)
-    return jax.jit(partial(make_experience, T=self.sizes["T"]))(rollout, signals, reference, old, values, *numbers)
+  def experience(self, spec):
+    """The rollout with the row's weights as advantages of the tokens."""
+    if spec.kl == "exact":
+      raise ValueError("algorithm.kl='exact' is no sum over taken tokens, so --variants cannot weigh it")
+    asks, state = needs(spec), self.state
+    logps = self._scored(score, state.policy)
+    reference = self._scored(reference_logps, state.reference) if "reference" in asks else None
+    values = self._scored(critic_values, state.critic.params) if "values" in asks else None
+    beta = {} if "beta" in state.algorithm_state else jax.tree.map(np.float32, initial_state(spec, set()))
+    own = (state.algorithm_state | beta, spec, self.run.seed, np.int32(self.step))
+    signals, old = jax.tree.map(jnp.asarray, self.made.judged.signals), logps if self.run.updates > 1 else None
+    make = jax.jit(partial(weighted, T=self.sizes["T"]))
+    return make(self.made.rollout, signals, reference, old, values, logps, *own)
 
   def moved(self, spec):
     """(gradient, update, {measure: value}) of the row, the first two trees of the policy's parameters."""
-    state = self.state
-    if spec.beta_control == "adaptive" and "beta" not in state.algorithm_state:
-      own = jax.tree.map(jnp.asarray, initial_state(spec, set()))
-      state = state.replace(algorithm_state=state.algorithm_state | own)
-    batch, optimizer = self.experience(spec, state), self.run.optimizers[0]
+    batch, optimizer, t = self.experience(spec), self.run.optimizers[0], self.run.temperature
     bare = optimizer.replace(b1=np.float32(0), clip_norm=np.float32(np.inf))  # Adam's first moment is the gradient
-    after, metrics = self._update(state, batch, spec, bare, self.run.temperature)
+    after, metrics = self._update(self.state, batch, REINFORCE, bare, t)
     if int(metrics["update/skipped"][0]):
       raise ValueError("its gradient is not finite")
     gradient = after.opt_state.mu
-    after, _ = self._update(state, batch, spec, optimizer, self.run.temperature)
-    update = jax.tree.map(jnp.subtract, after.params, state.params)
-    if "picked" in needs(spec):  # which tokens are treated apart is a matter of the whole batch
-      return gradient, update, {}
-    norms_B, denominators_B = jax.device_get(self._alone(state, batch, spec, bare, self.run.temperature))
-    return gradient, update, spread(gradient, norms_B, denominators_B)
+    after, _ = self._update(self.state, batch, REINFORCE, optimizer, t)
+    update = jax.tree.map(jnp.subtract, after.params, self.state.params)
+    return gradient, update, spread(gradient, np.asarray(self._alone(self.state, batch, REINFORCE, bare, t)))
+
+
+def reference_logps(params, rollout, temperature, **sizes):
+  """Log-probabilities of the reference."""
+  return score(params, rollout, temperature, **sizes)
+
+
+def weighted(rollout, signals, reference, old, values, logps, algorithm_state, spec, seed, iteration, *, T: int):
+  """The rollout as REINFORCE learns from it with the gradient of a row: advantages B G · `pushes`, nothing else."""
+  whole = make_experience(rollout, signals, reference, old, values, algorithm_state, spec, seed, iteration, T=T)
+  push = pushes(logps, logps, whole, with_state(spec, algorithm_state))
+  plain = cut_to(rollout, T)
+  B, G = plain.truncated_BG.shape
+  return Experience(plain.prompts, plain.tokens_BGT, plain.mask_BGT, plain.behavior_logps_BGT, B * G * push)
 
 
 def prompt_norms(state, batch, spec, optimizer, temperature, *, cfg, cut: Cut):
-  """(norm of the gradient of each prompt's own loss, its denominator), both `[B]`."""
+  """Norm of the gradient of each prompt's part, `[B]`: their mean is the gradient."""
 
   def alone(one):
-    _, metrics = policy_step(state, one, spec, optimizer, temperature, cfg=cfg, cut=cut)
-    return metrics["update/grad_norm"][0], jnp.asarray(metrics["loss/policy"][1], jnp.float32)
+    return policy_step(state, one, spec, optimizer, temperature, cfg=cfg, cut=cut)[1]["update/grad_norm"][0]
 
   return jax.lax.map(alone, jax.tree.map(lambda a: a[:, None], batch))
 
 
-def spread(gradient, norms_B, denominators_B) -> dict[str, float]:
+def spread(gradient, norms_B) -> dict[str, float]:
   """Variance of the gradient across prompts, and the noise scale of the batch.
 
-  With c_b = B d_b g_b / sum d the part of prompt b (g_b its own gradient, d_b its denominator), the gradient is the
-  mean of c_b: variance = sum |c_b - g|² / (B - 1), and noise scale = variance / (B |g|²), the squared error of the
-  batch's gradient in units of its square. After McCandlish et al. 2018, arXiv 1812.06162, section 2.2.
+  The gradient g is the mean of the parts c_b of the B prompts: variance = sum |c_b - g|² / (B - 1), and noise scale =
+  variance / (B |g|²), the squared error of the batch's gradient in units of its square. After McCandlish et al. 2018,
+  arXiv 1812.06162, section 2.2.
   """
-  B, total = len(norms_B), max(float(np.sum(denominators_B)), 1.0)
-  parts = B * np.float64(denominators_B) / total * np.float64(norms_B)
-  whole = dot(gradient, gradient)
+  B, whole = len(norms_B), dot(gradient, gradient)
   if B < 2:
     return {}
-  variance = max(float((parts**2).sum()) - B * whole, 0.0) / (B - 1)
+  variance = max(float((np.float64(norms_B) ** 2).sum()) - B * whole, 0.0) / (B - 1)
   return {"prompt variance": variance, "noise scale": variance / (B * whole) if whole else math.nan}
 
 

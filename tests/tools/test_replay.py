@@ -112,8 +112,8 @@ def test_other_rows_on_the_same_tokens(workdir, capsys, monkeypatch):
 
 
 def test_spread_by_hand():
-  """g1 = (2, 0), g2 = (0, 2) with denominators 1 and 3: parts (1, 0) and (0, 3), mean (.5, 1.5), variance 5."""
-  found = variants.spread({"w": np.array([0.5, 1.5], np.float32)}, np.array([2.0, 2.0]), np.array([1.0, 3.0]))
+  """Parts (1, 0) and (0, 3): their mean is (.5, 1.5), |c - g|² is 2.5 for both, variance 5, |g|² 2.5."""
+  found = variants.spread({"w": np.array([0.5, 1.5], np.float32)}, np.array([1.0, 3.0]))
   assert found == {"prompt variance": pytest.approx(5), "noise scale": pytest.approx(1)}
 
 

@@ -77,7 +77,7 @@ def test_the_samplers_own_log_probs_stand_in_for_old_ones(batch):
 
 
 @pytest.mark.parametrize("row", [
-  {"surrogate": "kl_cov"}, {"surrogate": "clip_cov"}, {"ratio": "sequence"}, {"ratio": "none", "surrogate": "plain"},
+  {"surrogate": "kl_cov"}, {"ratio": "sequence"}, {"ratio": "none", "surrogate": "plain"},
   {"kl": "exact"}, {"sampler_correction": "token_mask"}])
 def test_other_rows_have_finite_looks(batch, row):
   found = looked(batch.replace(ref_logps_BGT=None), **({"kl": "off"} | row))
