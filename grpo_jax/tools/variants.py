@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
-from rich.table import Table
+from rich.table import Column, Table
 
 from grpo_jax.algorithms.spec import PRESETS, initial_state, make_spec, needs, with_state
 from grpo_jax.config.defaults import default_config
@@ -208,7 +208,7 @@ def compare_rows(replayer, done, names: str) -> list[Row]:
 def show_rows(rows: list[Row], out: pathlib.Path, step: int, console) -> None:
   """Prints the table, and writes it beside the rollout as OUT_variants.csv and OUT_variants.png."""
   title = f"iteration {step}: other rows on its tokens and rewards, in one update on all of them"
-  table = Table("row", *COLUMNS, title=title)
+  table = Table(Column("row", no_wrap=True), *COLUMNS, title=title)
   told = [row for row in rows if not row.left_out]
   for row in told:
     values = (row.measures.get(column, math.nan) for column in COLUMNS)
