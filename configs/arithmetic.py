@@ -50,6 +50,7 @@ def get_config(size: str = ""):
   c.evaluate.problems = 512
   c.evaluate.batch = 128
   c.checkpoint.every = 50
+  c.log.rollouts = 10
   return (_tiny(c) if size else c).lock()
 
 
@@ -72,5 +73,5 @@ def _tiny(c):
   c.evaluate.problems = 256
   c.evaluate.samples = 4
   c.checkpoint.every = 20
-  c.log.tensorboard = False
+  c.log.tensorboard, c.log.rollouts = False, 0
   return c

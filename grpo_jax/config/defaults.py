@@ -78,6 +78,7 @@ def default_config() -> ConfigDict:
   c.log = ConfigDict({
     "every": 1,  # iterations (SFT: steps) between lines of metrics.jsonl
     "samples": 1,  # completions printed at each evaluation
+    "rollouts": 0,  # iterations between rollouts kept to look into and replay; 0 keeps none, as files grow with B G T
     "tensorboard": True,  # write event files
     "wandb_project": "",  # Weights & Biases project; empty is off (needs the wandb package)
   })

@@ -135,14 +135,20 @@ def _saved_params(directory: pathlib.Path, step: str) -> dict:
     return reader.restore(saved, args=options)["params"]
 
 
+def run_config(folder: pathlib.Path) -> ConfigDict:
+  """The config that a run's folder records; a run of earlier code has the defaults of keys that came later."""
+  config = default_config().unlock()
+  config.update(json.loads((folder / "config.json").read_text())["config"])
+  return config
+
+
 def load_run(path: str) -> Model:
   """The policy of a run's last stage: `FOLDER` for its newest checkpoint, `FOLDER@STEP` for another that it kept.
 
   Adapters come merged into their base. Raises ValueError where the folder has no such checkpoint, or a reward model.
   """
   folder, step = _split(path)
-  config = default_config().unlock()  # a run of earlier code lacks the keys that came later
-  config.update(json.loads((folder / "config.json").read_text())["config"])
+  config = run_config(folder)
   stage = config.task.split("_then_")[-1]
   if stage == "reward_model":
     raise ValueError(f"model.path={str(path)!r} is a reward model, not a policy; give the folder of another run.")

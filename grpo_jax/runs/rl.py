@@ -1,7 +1,6 @@
 """The RL loop: prompts → rollout → rewards → reference log-probs → advantages → policy steps, once an iteration."""
 
 import time
-from functools import partial
 
 import jax
 import numpy as np
@@ -13,9 +12,10 @@ from grpo_jax.distributed.multihost import fetch
 from grpo_jax.metrics import means
 from grpo_jax.rewards.combine import Rewards
 from grpo_jax.runs.heldout import log_heldout
+from grpo_jax.runs.kept import Made, record
 from grpo_jax.runs.minibatches import minibatch_rows
 from grpo_jax.runs.resample import resampled
-from grpo_jax.runs.rl_metrics import joined, rollout_metrics, save_skipped, train_line
+from grpo_jax.runs.rl_metrics import joined, rollout_metrics, train_line
 from grpo_jax.runs.rl_programs import compile_rl
 from grpo_jax.runs.rollouts import collect
 from grpo_jax.runs.setup import Setup, fresh_state
@@ -30,10 +30,10 @@ class RLRun:
   def __init__(self, setup: Setup, rewards: Rewards | None):  # None: to plan, not to run
     config = setup.config
     self.setup, self.rewards, self.config, self.programs = setup, rewards, config, None
-    numbers = partial(jax.tree.map, np.float32)
-    self.spec, self.updates = numbers(algorithm_spec(config)), updates_per_iteration(config)
+    self.updates = updates_per_iteration(config)
     updates = self.updates * config.train.iterations
-    self.optimizers = numbers([optimizer_spec(config[name], updates) for name in ("optimizer", "critic_optimizer")])
+    optimizers = [optimizer_spec(config[name], updates) for name in ("optimizer", "critic_optimizer")]
+    self.spec, self.optimizers = jax.tree.map(np.float32, (algorithm_spec(config), optimizers))
     self.value_clip = np.float32(config.train.value_clip)
     self.asks = needs(self.spec) | ({"present"} if config.sampling.group_sizes else set())
     self.temperature, self.seed = np.float32(config.sampling.temperature), np.uint32(config.seed)
@@ -53,7 +53,7 @@ class RLRun:
       yield self.programs(("minibatch", *key), experience, rows)
 
   def iterate(self, state, iteration: int):
-    """One rollout and its updates: the new state, metrics as numbers, and the experience (for a post-mortem)."""
+    """One rollout and its updates: the new state, metrics as numbers, and what was made on the way."""
     config, programs, clock, scored = self.config, self.programs, [time.perf_counter()], {}
 
     def score(rollout):  # dispatched before the rewards: the device scores while the host judges
@@ -86,7 +86,7 @@ class RLRun:
     state = programs("end", state, collected.data_state, refresh, pass_rate)
     numbers = joined([means(m) for m in jax.device_get(updates)])
     clock.append(time.perf_counter())
-    return state, numbers | rollout_metrics(collected, clock), experience
+    return state, numbers | rollout_metrics(collected, clock), Made(scored["rollout"], collected.judged, experience)
 
 
 def run_rl(setup: Setup, workdir, rewards: Rewards, params=None):
@@ -102,8 +102,8 @@ def run_rl(setup: Setup, workdir, rewards: Rewards, params=None):
   if stage.start == 0:
     log_heldout(run, stage, 0, state)
   for i in range(stage.start + 1, config.train.iterations + 1):
-    state, numbers, experience = run.iterate(state, i)
-    save_skipped(stage.directory, i, numbers, experience)
+    state, numbers, made = run.iterate(state, i)
+    record(run, stage, i, state, numbers, made)
     stage.log(i, "train", numbers, train_line(numbers))
     every = config.evaluate.every
     due = i == config.train.iterations or (every and i % every == 0)

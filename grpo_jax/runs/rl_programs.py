@@ -21,6 +21,7 @@ from grpo_jax.runs.setup import Setup
 from grpo_jax.runs.validate import updates_per_iteration
 from grpo_jax.sampling.generate import generate
 from grpo_jax.training.accumulate import Cut, map_microbatches
+from grpo_jax.training.look import look
 from grpo_jax.training.policy_step import policy_step
 from grpo_jax.training.state import end_iteration
 from grpo_jax.training.value_step import value_step
@@ -188,6 +189,8 @@ def compile_rl(setup: Setup, state, spec: AlgorithmSpec, optimizers, asks: set[s
       signals = shaped(mesh, empty_signals(B, G, max(config.completion_buckets), asks))
       parts = (signals, ref, old, values, state.algorithm_state, spec, seed, np.int32(0))
       batch = programs.add(("experience", P, T, G), partial(make_experience, T=T), rollout, *parts)
+      if config.log.rollouts:
+        programs.add(("look", P, T, G), partial(look, cfg=cfg, cut=cut), state.policy, batch, spec, temperature)
       if updates > 1:
         rows = np.zeros(config.train.minibatch_prompts or B, np.int32)
         batch = programs.add(("minibatch", P, T, G), take_rows, batch, rows)

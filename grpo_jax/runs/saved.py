@@ -5,10 +5,50 @@ import sys
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 
 from grpo_jax.checkpoint import Checkpoints
 from grpo_jax.distributed.multihost import barrier, is_first
 from grpo_jax.training.fingerprint import fingerprint, leaf_fingerprints
+
+
+def bare(state):
+  """A state as it is saved: of a frozen base only its fingerprint."""
+  return state if state.base is None else state.replace(base=jax.jit(fingerprint)(state.base))
+
+
+def wrong_leaves(state, before, now) -> list[str]:
+  """The leaves of a state whose fingerprints are not those they were before."""
+  paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(state)]
+  unequal = (np.asarray(before) != np.asarray(now)).any(1)
+  return [path for path, bad in zip(paths, unequal, strict=True) if bad]
+
+
+def read_step(directory: pathlib.Path, step: int, state):
+  """The state of a checkpoint that was kept, for who only reads: nothing in the folder changes.
+
+  Raises:
+    ValueError: the checkpoint is damaged, or was made on another frozen base.
+  """
+  own, hashed = bare(state), jax.jit(leaf_fingerprints)
+  shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding),
+                        own.replace(hashes=hashed(own)))
+  with ocp.StandardCheckpointer() as reader:
+    restored = reader.restore((directory / str(step) / "default").absolute(), shapes)
+  plain = restored.replace(hashes=None)
+  if wrong := wrong_leaves(plain, restored.hashes, hashed(plain)):
+    raise ValueError(f"checkpoint {step} in {directory} is damaged: {', '.join(wrong[:3])}; remove it.")
+  check_base(directory, restored, own)
+  return plain.replace(base=state.base)
+
+
+def check_base(directory: pathlib.Path, restored, like) -> None:
+  """Raises ValueError where adapters were trained on another base than this one."""
+  if like.base is not None and (np.asarray(restored.base) != np.asarray(like.base)).any():
+    raise ValueError(
+      f"model.path: the checkpoints in {directory} were made on other base weights (fingerprint "
+      f"{np.asarray(restored.base).tolist()}, now {np.asarray(like.base).tolist()}); give the model they belong to, "
+      "or another --workdir.")
 
 
 class Saved:
@@ -28,17 +68,18 @@ class Saved:
 
   def warm_up(self, state) -> None:
     """Compiles what saving and checking need."""
-    if state.base is not None:
-      self._base = jax.jit(fingerprint)(state.base)
-    bare = state.replace(base=self._base)
-    self._hash = jax.jit(leaf_fingerprints).lower(bare).compile()
+    own = bare(state)
+    self._base, self._hash = own.base, jax.jit(leaf_fingerprints).lower(own).compile()
     self._like = self._kept(state)
     self.checkpoints.warm_up(self._like)
 
+  def hashes(self, state):
+    """Fingerprints `[leaves, 2]` of a state, in the order of `jax.tree.leaves`."""
+    return self._hash(state.replace(base=self._base))
+
   def _kept(self, state):
     """What is saved of a state."""
-    bare = state.replace(base=self._base)
-    return bare.replace(hashes=self._hash(bare))
+    return state.replace(base=self._base, hashes=self.hashes(state))
 
   def save(self, step: int, state, greedy: float | None = None) -> None:
     """Starts saving and returns."""
@@ -60,7 +101,7 @@ class Saved:
       except Exception as error:  # orbax, tensorstore and zarr each have their own for bytes that make no sense
         restored, wrong = None, [f"{type(error).__name__}: {str(error)[:300]}"]
       if not wrong:
-        self._check_base(restored, like)
+        check_base(self.directory, restored, like)
         return step, restored.replace(base=state.base, hashes=None)
       damaged = True
       print(f"error: checkpoint {step} in {self.directory} is damaged ({'; '.join(wrong[:3])}); using the one before",
@@ -71,17 +112,9 @@ class Saved:
     return 0, state
 
   def _wrong_leaves(self, restored) -> list[str]:
-    bare = restored.replace(hashes=None)
-    unequal = (np.asarray(self._hash(bare)) != np.asarray(restored.hashes)).any(1)
-    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(bare)]
-    return [f"{path} has other bytes than were saved" for path, bad in zip(paths, unequal, strict=True) if bad]
-
-  def _check_base(self, restored, like) -> None:
-    if like.base is not None and (np.asarray(restored.base) != np.asarray(like.base)).any():
-      raise ValueError(
-        f"model.path: the checkpoints in {self.directory} were made on other base weights (fingerprint "
-        f"{np.asarray(restored.base).tolist()}, now {np.asarray(like.base).tolist()}); give the model they belong to, "
-        "or another --workdir.")
+    plain = restored.replace(hashes=None)
+    wrong = wrong_leaves(plain, restored.hashes, self._hash(plain))
+    return [f"{path} has other bytes than were saved" for path in wrong]
 
   def _set_aside(self, step: int) -> None:
     self.checkpoints.close()

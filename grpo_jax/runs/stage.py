@@ -28,6 +28,13 @@ def environment() -> dict:
   }
 
 
+def changed_environment(workdir: pathlib.Path) -> dict:
+  """{fact: (when a run in `workdir` last started, now)} of those that changed; empty where none has started."""
+  path = workdir / "environment.json"
+  before = json.loads(path.read_text()) if path.exists() else environment()
+  return {k: (before.get(k), v) for k, v in environment().items() if before.get(k) != v}
+
+
 def claim(workdir: pathlib.Path, config: ConfigDict) -> None:
   """Makes the workdir this config's, or raises ValueError naming the keys in which another config has it."""
   if is_first():
@@ -49,13 +56,9 @@ def _claim(workdir: pathlib.Path, config: ConfigDict) -> None:
         f" ({len(changed)} keys differ); give another --workdir or delete that one."
       )
   _write(path, {"identity": mine, "config": config.to_dict()})
-  path = workdir / "environment.json"
-  if path.exists():
-    before = json.loads(path.read_text())
-    changed = {k: (before.get(k), v) for k, v in environment().items() if before.get(k) != v}
-    if changed:
-      warnings.warn(f"environment changed since this run began, last bits may differ: {changed}", stacklevel=2)
-  _write(path, environment())
+  if changed := changed_environment(workdir):
+    warnings.warn(f"environment changed since this run began, last bits may differ: {changed}", stacklevel=2)
+  _write(workdir / "environment.json", environment())
 
 
 def _write(path: pathlib.Path, data) -> None:

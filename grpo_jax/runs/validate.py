@@ -150,6 +150,7 @@ def _rl(config):
            "fused_iterations": 0}
   for key, low in least.items():
     _need(config.train[key] >= low, f"train.{key}", config.train[key], f"must be at least {low}")
+  _need(config.log.rollouts >= 0, "log.rollouts", config.log.rollouts, "must not be negative; 0 keeps none")
   dtype = config.train.reference_dtype
   _need(dtype in DTYPES, "train.reference_dtype", dtype, f"is unknown; choose one of {DTYPES}")
   _divides(config, "train.minibatch_prompts", config.train.minibatch_prompts, "train.prompts", B)

@@ -20,7 +20,7 @@ from grpo_jax.tools.hlo import Collective, collectives
 
 GIB = 2**30
 SAMPLERS = ("train", "heldout")
-OF_STATE = ("reference", "score", "values", "update", "critic", "end", "gather")  # first argument: part of the state
+OF_STATE = ("reference", "score", "look", "values", "update", "critic", "end", "gather")  # these take part of the state
 
 
 @dataclass

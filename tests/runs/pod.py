@@ -24,16 +24,16 @@ def watched(out: str):
   original, seen = rl.RLRun.iterate, []
 
   def iterate(self, state, iteration):
-    state, numbers, experience = original(self, state, iteration)
+    state, numbers, made = original(self, state, iteration)
     if not seen:
       seen.append(iteration)
-      arrays = {name: fetch(getattr(experience, name)) for name in ("tokens_BGT", "mask_BGT", "advantages_BGT")}
+      arrays = {name: fetch(getattr(made.experience, name)) for name in ("tokens_BGT", "mask_BGT", "advantages_BGT")}
       params = fetch(state.params)
       if is_first():
         flat = {f"params{jax.tree_util.keystr(k)}": v for k, v in jax.tree_util.tree_leaves_with_path(params)}
         scalars = {k: v for k, v in numbers.items() if isinstance(v, float) and not k.startswith("time/")}
         np.savez(out, **arrays, **flat, **{f"number/{k}": v for k, v in scalars.items()})
-    return state, numbers, experience
+    return state, numbers, made
 
   return iterate
 

@@ -44,8 +44,8 @@ def lived(sizes):
     run.programs = compile_rl(setup, state, run.spec, run.optimizers, run.asks)
     for i in range(1, ITERATIONS + 1):
       before = jax.device_get(state.params)
-      state, _, experience = run.iterate(state, i)
-      arrays = (experience.prompts, experience.tokens_BGT, experience.mask_BGT)
+      state, _, made = run.iterate(state, i)
+      arrays = (made.rollout.prompts, made.experience.tokens_BGT, made.experience.mask_BGT)
       seen.append((before, *jax.device_get(arrays)))
   return seen, setup.cfg, config.seed
 
