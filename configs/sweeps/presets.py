@@ -9,8 +9,8 @@ from grpo_jax.algorithms.spec import PRESETS
 from grpo_jax.sweeps.spec import Sweep
 
 EXTRA = {  # keys that a preset wants besides its row
-  "grpo_process": {"rewards.step_ends": "]"},  # two steps: the columns, then the number
-  "dapo": {"train.resample_attempts": 3},  # its dynamic sampling
+  "grpo_process": {"rewards.step_ends": "]", "train.fused_iterations": 0},  # two steps: the columns, then the number
+  "dapo": {"train.resample_attempts": 3, "train.fused_iterations": 0},  # its dynamic sampling asks the host
   "ppo": {"critic_optimizer.learning_rate": 1e-3},  # the critic starts from zero and must be quick
 }
 FULL = {"optimizer.schedule": "constant", "train.prompts": 16, "evaluate.every": 0, "evaluate.problems": 256,

@@ -163,6 +163,8 @@ def _rl(config):
   _curriculum(config)
   if config.train.fused_iterations:
     check_on_device(config, "train.fused_iterations=0")
+    _need(not config.log.rollouts, "log.rollouts", config.log.rollouts,
+          "must be 0 where iterations are fused, whose rollouts stay on the devices; or set train.fused_iterations=0")
 
 
 def check_on_device(config: ConfigDict, otherwise: str) -> None:
