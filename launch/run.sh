@@ -2,6 +2,7 @@
 # Trains on this host (every host of a pod runs the same line): sets it up, then becomes the trainer.
 #
 #   launch/run.sh [--dry-run] [--background] --config=configs/arithmetic.py [--workdir=…] [--config.key=value …]
+#   launch/run.sh [--dry-run] [--background] --sweep=configs/sweeps/kl.py [--workdir=…] [--shard=i/n]
 #
 # The trainer takes this process's place (exec): a SIGTERM reaches it directly, and its exit status is this one's.
 # --background ends a run that this host still has, starts a detached one and returns; the log is LOG.
@@ -32,8 +33,10 @@ fi
 
 cache=.cache/xla
 if [ -n "${BUCKET:-}" ]; then cache=/mnt/bucket/xla-cache; fi  # a recreated pod finds its compiled programs
+module=grpo_jax.main
+case " $* " in *" --sweep="*) module=grpo_jax.sweeps.run ;; esac
 set -- env JAX_COMPILATION_CACHE_DIR="${JAX_COMPILATION_CACHE_DIR:-$cache}" PYTHONUNBUFFERED=1 \
-  "$VENV/bin/python" -m grpo_jax.main "$@"
+  "$VENV/bin/python" -m "$module" "$@"
 if [ "$background" = 0 ]; then
   if [ "$DRY_RUN" = 1 ]; then show "$@"; else exec "$@"; fi
 elif [ "$DRY_RUN" = 1 ]; then

@@ -19,7 +19,7 @@ LAYERS = (
   ("types", "config"),
   ("checkpoint", "metrics", "distributed", "text", "data", "models", "algorithms"),
   ("sampling", "rewards", "training"),
-  ("evaluation", "runs"),
+  ("evaluation", "runs", "reports"),
   ("sweeps", "tools", "main"),
 )
 LAYER = {part: level for level, parts in enumerate(LAYERS) for part in parts}

@@ -53,5 +53,6 @@ def _gsm8k(chat: bool) -> dict:
   return {
     "data": {"kind": "jsonl", "path": str(folder / "train.jsonl"), "heldout_path": str(folder / "test.jsonl"),
              "fields": {"prompt": "question", "answer": "answer", "solution": "answer"}, "answer_after": "####", **how},
-    "rewards.components": {"correct": {"rule": "numeric", "options": {"after": "####", "until": "\n"}}},
+    "rewards.components": {"correct": {
+      "rule": "numeric", "options": {"after": "####", "until": "\n", "before": "\nQuestion:"}}},
     "tokenizer.stop": () if chat else ("\n\n",), "prompt_buckets": (1024,), "completion_buckets": (256,)}

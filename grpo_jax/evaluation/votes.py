@@ -20,7 +20,7 @@ def answer_key(text: str, rule: str, options: Mapping) -> str | None:
   Numbers are written one way; otherwise it is the text between the rule's marks, in the last box or answer tag, else
   the last line, blanks and case aside.
   """
-  text = cut(text, options.get("after"), options.get("until"))
+  text = cut(text, options.get("after"), options.get("until"), options.get("before"))
   if text is None:
     return None
   if rule == "numeric":

@@ -1,8 +1,13 @@
 """Where in a completion the answer stands; every function here is linear in the text."""
 
 
-def cut(text: str, after: str | None, until: str | None = None) -> str | None:
-  """The text after the last `after` and before the next `until`; None where `after` is missing."""
+def cut(text: str, after: str | None, until: str | None = None, before: str | None = None) -> str | None:
+  """The text after the last `after` and before the next `until`; None where `after` is missing.
+
+  With `before`, nothing from its first occurrence on is looked at: a few-shot completion that goes on to the next
+  question.
+  """
+  text = text.partition(before)[0] if before else text
   if after:
     _, marker, text = text.rpartition(after)
     if not marker:

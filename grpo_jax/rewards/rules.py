@@ -49,10 +49,11 @@ def parse_number(text: str, pick: str = "last") -> decimal.Decimal | None:
 
 
 def exact(
-  completion: str, example: Example, context: RuleContext, after: str | None = None, until: str | None = None
+  completion: str, example: Example, context: RuleContext, after: str | None = None, until: str | None = None,
+  before: str | None = None,
 ) -> float:
-  """1 where the completion is the answer, surrounding blanks aside; see `numeric` for `after` and `until`."""
-  text = cut(completion, after, until)
+  """1 where the completion is the answer, surrounding blanks aside; see `numeric` for what is looked at."""
+  text = cut(completion, after, until, before)
   return float(text is not None and text.strip() == example.answer.strip())
 
 
@@ -63,11 +64,12 @@ def numeric(
   after: str | None = None,
   until: str | None = None,
   pick: str = "last",
+  before: str | None = None,
 ) -> float:
   """1 where the completion's last (or first) number equals the answer's number exactly; see `parse_number`.
 
   With `after`, only the text behind its last occurrence counts, and a completion without it scores 0; with
-  `until`, only the text before its next occurrence.
+  `until`, only the text before its next occurrence; with `before`, nothing from its first occurrence on.
 
   Raises:
     ValueError: the answer holds no number.
@@ -75,7 +77,7 @@ def numeric(
   gold = parse_number(example.answer)
   if gold is None:
     raise ValueError(f"the answer {example.answer[:80]!r} holds no number; use the rule exact or math.")
-  text = cut(completion, after, until)
+  text = cut(completion, after, until, before)
   return float(text is not None and parse_number(text, pick) == gold)
 
 

@@ -170,5 +170,5 @@ CHECKS: dict[str, tuple[str, Callable, str]] = {
   "recompiled": (
     "train", _recompiled, "Something has a new shape each time: every shape should be in the buckets"),
   "stalled": (
-    "train", _stalled, "See where, in time/sampling, time/rewards and time/update: a slow rule, a full disk, other jobs"),
+    "train", _stalled, "See where, in time/sampling, time/rewards, time/update: a slow rule, a full disk, other jobs"),
 }

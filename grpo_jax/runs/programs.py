@@ -1,6 +1,8 @@
 """Every program of a run, compiled at warm-up for its shapes; later calls can only run what is here."""
 
+import functools
 import time
+from functools import partial
 
 import jax
 import numpy as np
@@ -22,6 +24,21 @@ def like(tree):
   return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), tree)
 
 
+@functools.lru_cache(maxsize=128)
+def _first(function, keywords) -> partial:
+  return partial(function, **dict(keywords))
+
+
+def shared(function):
+  """Of equal partials the first that this process made: jax traces a function once, and runs of a sweep share it."""
+  if not isinstance(function, partial) or function.args:
+    return function
+  try:
+    return _first(function.func, tuple(function.keywords.items()))
+  except TypeError:  # bound to something that cannot be compared
+    return function
+
+
 class Programs:
   """A table of compiled programs by name and bucket. `compile_seconds` is what they took."""
 
@@ -34,7 +51,7 @@ class Programs:
     Results are split as batches unless `shardings` are given, and returned as shapes so that the next program can be
     compiled on them.
     """
-    start = time.perf_counter()
+    start, function = time.perf_counter(), shared(function)
     out = jax.eval_shape(function, *args)
     replicated = NamedSharding(self.mesh, PartitionSpec())
     if keep_state:

@@ -1,10 +1,11 @@
-"""The end of a run: a summary table on the terminal and in summary.json, and the learning curve as a PNG."""
+"""The end of a run: a summary table on the terminal and in summary.json, and the run's page with its curves."""
 
 import dataclasses
 import json
 import pathlib
 
 from grpo_jax.metrics import read_rows
+from grpo_jax.reports.page import write_page
 from grpo_jax.runs.doctor import diagnose
 
 
@@ -33,7 +34,7 @@ def write_summary(workdir: pathlib.Path, config) -> dict:
 
 
 def write_report(workdir: pathlib.Path, config) -> dict:
-  """Writes summary.json and learning_curve.png, prints the table, returns the summary."""
+  """Writes summary.json, report.html and learning_curve.png; prints and returns the summary."""
   from rich.console import Console
   from rich.table import Table
 
@@ -54,34 +55,6 @@ def write_report(workdir: pathlib.Path, config) -> dict:
     console.print(table)
   elif summary["sft_steps"]:
     console.print(f"{config.name}: SFT done, {config.sft.steps} steps, loss {summary['sft_loss']:.4f}")
-  if rl := read_rows(workdir / "rl" / "metrics.jsonl"):
-    _curve(rl, [row for row in rl if row["kind"] == "eval"], workdir / "learning_curve.png", config.name)
+  write_page([workdir], workdir, brief=True)
   console.print(f"run is done: {workdir}")
   return summary
-
-
-def _curve(rows: list[dict], evals: list[dict], path: pathlib.Path, title: str) -> None:
-  import matplotlib
-
-  matplotlib.use("Agg")
-  import matplotlib.pyplot as plt
-
-  train = [row for row in rows if row["kind"] == "train"]
-  figure, (top, bottom) = plt.subplots(2, 1, figsize=(8, 7), sharex=True)
-  steps = [row["step"] for row in train]
-  top.plot(steps, [row["reward/total"] for row in train], color="0.6", linewidth=1, label="training reward")
-  top.errorbar([r["step"] for r in evals], [r["greedy"] for r in evals], marker="o", capsize=3, label="held-out greedy",
-               yerr=[[r["greedy"] - r["greedy_low"] for r in evals], [r["greedy_high"] - r["greedy"] for r in evals]])
-  if evals and "pass_rate" in evals[0]:
-    top.plot([r["step"] for r in evals], [r["pass_rate"] for r in evals], marker="s", label="held-out pass rate")
-  for name in ("policy/kl", "policy/entropy", "groups/no_signal", "length/truncated"):
-    if train and name in train[0]:
-      bottom.plot(steps, [row[name] for row in train], label=name)
-  for axis in (top, bottom):
-    axis.legend()
-    axis.grid(alpha=0.3)
-  bottom.set_xlabel("iteration")
-  top.set_title(title)
-  figure.tight_layout()
-  figure.savefig(path, dpi=110)
-  plt.close(figure)

@@ -122,17 +122,19 @@ def request(config, stop_ids, kind: str, members: int, greedy: int) -> SampleReq
   return SampleRequest(stream=1, top_k=e.top_k, top_p=e.top_p, min_p=e.min_p, **base)
 
 
+def sample(params, prompts: Prompts, seed, temperature, *, cfg, asked: SampleRequest) -> Rollout:
+  """What is asked for, at a temperature that is a number."""
+  return generate(params, cfg, prompts, seed, asked.replace(temperature=temperature))
+
+
 def add_sampler(programs: Programs, setup: Setup, config, params, kind: str, rows: int, P: int, members: int,
                 greedy: int):
   """Compiles the sampler for `rows` prompts of P tokens under the key (kind, P, members + greedy)."""
   asked = request(config, setup.tokenizer.stop_ids, kind, members, greedy)
   fields = (((rows, P), np.int32), ((rows, P), bool), ((rows,), np.int32))
   prompts = shaped(setup.mesh, Prompts(*(jax.ShapeDtypeStruct(*field) for field in fields)))
-
-  def sample(params, prompts, seed, temperature):
-    return generate(params, setup.cfg, prompts, seed, asked.replace(temperature=temperature))
-
-  return programs.add((kind, P, members + greedy), sample, params, prompts, np.uint32(0), np.float32(1))
+  draw = partial(sample, cfg=setup.cfg, asked=asked)
+  return programs.add((kind, P, members + greedy), draw, params, prompts, np.uint32(0), np.float32(1))
 
 
 def add_gather(programs: Programs, setup: Setup, policy):

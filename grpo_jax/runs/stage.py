@@ -15,6 +15,7 @@ from grpo_jax.distributed.multihost import Deadline, barrier, is_first
 from grpo_jax.distributed.preemption import Preempted, Preemption
 from grpo_jax.metrics import MetricsLog, read_rows
 from grpo_jax.runs.doctor import Doctor, Unhealthy, compilations
+from grpo_jax.runs.memory import forget_peak, peak_memory
 from grpo_jax.runs.saved import Saved
 
 
@@ -69,6 +70,7 @@ class Stage:
   def __init__(self, workdir, config: ConfigDict, *, total: int, name: str):
     self.name, self.total, self.every, self.log_every = name, total, config.checkpoint.every, config.log.every
     self.directory = pathlib.Path(workdir) / name
+    forget_peak()
     if is_first():
       self.directory.mkdir(parents=True, exist_ok=True)
     barrier(self.name)
@@ -101,6 +103,9 @@ class Stage:
       self._metrics.resume(self.start if self.start else -1)
       for row in read_rows(self._metrics.path):
         self._doctor.see(row)
+      if is_first():
+        with (self.directory / "starts.jsonl").open("a") as file:
+          file.write(json.dumps({"step": self.start, "time": time.time()}) + "\n")
     self._clock = (time.perf_counter(), self.start)
     self._deadline.wind(f"{self.name} step {self.start + 1}")
     self._preemption.listen()
@@ -156,4 +161,4 @@ class Stage:
     self._leave()
     if not self.done and is_first():
       self._metrics.close()
-      _write(self.directory / "notes.json", notes)
+      _write(self.directory / "notes.json", notes | peak_memory())

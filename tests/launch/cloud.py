@@ -18,7 +18,7 @@ class Cloud:
     self.folder, self.bucket = folder, folder / "bucket"
     (folder / "bin").mkdir()
     self.bucket.mkdir()
-    for name in ("gcloud", "kubectl", "srun", "scontrol"):
+    for name in ("gcloud", "kubectl", "srun", "sbatch", "scontrol"):
       program = folder / "bin" / name
       program.write_text(f"#!{sys.executable} -SE\n" + (ROOT / "tests/launch/fake_cloud.py").read_text())
       program.chmod(0o755)

@@ -1,4 +1,4 @@
-"""Stands in for gcloud, kubectl, srun and scontrol: records its arguments and answers from a state file.
+"""Stands in for gcloud, kubectl, srun, sbatch and scontrol: records its arguments and answers from a state file.
 
 Installed under those names in a folder on the PATH. The state machine of a queued resource is WAITING_FOR_RESOURCES →
 PROVISIONING → ACTIVE, one step per look. Its one host is the folder `host`: what is sent there by scp arrives, and what

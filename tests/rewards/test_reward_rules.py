@@ -53,6 +53,8 @@ def test_exact(completion, answer, options, expected):
     ("####", "6", {"after": "####"}, 0.0),
     (" 12\n\nQuestion: 13", "12", {"until": "\n"}, 1.0),
     ("1 #### 2\n3", "2", {"after": "####", "until": "\n"}, 1.0),
+    ("1 #### 2\n\nQuestion: 3?\n#### 4", "2", {"after": "####", "until": "\n", "before": "\nQuestion:"}, 1.0),
+    ("1 #### 2\n\nQuestion: 3?\n#### 4", "4", {"after": "####", "until": "\n", "before": "\nQuestion:"}, 0.0),
     ("", "6", {}, 0.0),
     ("6\x00", "6", {}, 1.0),
     ("\ud800 6", "6", {}, 1.0),

@@ -18,7 +18,7 @@ LIMITS = default_config().doctor
 pytestmark = pytest.mark.usefixtures("one_device")
 
 FAULTS = {
-  "truncated": {"completion_buckets": (2,)},
+  "truncated": {"completion_buckets": (5,)},
   "no_signal": {"rewards.components": {"correct": {"rule": "faulty_rules:constant"}}},
   "verifier": {"rewards.components": {"correct": {"rule": "faulty_rules:broken"}}, "rewards.max_error_rate": 1.0},
   "kl": {"optimizer.learning_rate": 0.3},
@@ -62,7 +62,8 @@ def test_a_late_compilation_is_found_and_a_strict_run_stops_there(tmp_path, monk
   monkeypatch.setattr(RLRun, "iterate", compiling)
   with pytest.raises(Unhealthy, match=r"rl step 3: FINDING recompiled: .* compiled at 3"):
     main.run(c, tmp_path)
-  assert [r["step"] for r in read_rows(tmp_path / "rl" / "metrics.jsonl") if r["kind"] == "train"] == [1, 2, 3]
+  trained = [r["step"] for r in read_rows(tmp_path / "rl" / "metrics.jsonl") if r["kind"] == "train"]
+  assert trained == [1, 2, 3]
   monkeypatch.setattr(RLRun, "iterate", original)
   summary = main.run(c, tmp_path)  # the same command goes on from what was saved, and does not say it again
   assert summary["end"]["step"] == 6
@@ -74,7 +75,8 @@ def test_the_healthy_default_run_has_no_findings():
 
 
 def lines(n, **numbers):
-  return [{"step": i + 1, "kind": "train", **{k.replace("__", "/"): v(i) for k, v in numbers.items()}} for i in range(n)]
+  named = {name.replace("__", "/"): number for name, number in numbers.items()}
+  return [{"step": i + 1, "kind": "train", **{name: number(i) for name, number in named.items()}} for i in range(n)]
 
 
 @pytest.mark.parametrize("name, numbers, step", [

@@ -72,10 +72,11 @@ def same(a, b, tolerance=1e-5):
     assert x.files == y.files
     np.testing.assert_array_equal(x["tokens_BGT"], y["tokens_BGT"])
     for name in x.files:
-      scale = max(np.abs(y[name]).max(initial=0), 1e-6)
-      assert np.abs(x[name].astype(float) - y[name]).max(initial=0) <= 10 * tolerance * scale, name
-    for name in ("number/loss/policy", "number/policy/entropy", "number/update/grad_norm"):
-      assert abs(x[name] - y[name]) <= tolerance * max(1, abs(y[name])), name
+      gap, size = np.abs(x[name].astype(float) - y[name]).max(initial=0), np.abs(y[name]).max(initial=0)
+      if name.startswith("number/"):  # the sampler's gap is rounding itself
+        assert gap <= tolerance * max(1, size), name
+      else:
+        assert gap <= 10 * tolerance * max(size, 1e-6), name
 
 
 SHORT = ("train.iterations=3", "checkpoint.every=1", "train.minibatch_prompts=0")

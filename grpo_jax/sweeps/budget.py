@@ -1,0 +1,57 @@
+"""What a budget of tokens or floating-point operations is in iterations, before the run starts.
+
+Learning-rate schedules need to know their end, so a run's length is fixed before it starts and nothing is stopped in
+the middle: a budget becomes `train.iterations`, from the most that one iteration can cost. No run exceeds its budget;
+one whose completions stop early uses less of it, and the report shows how much.
+"""
+
+import math
+
+import jax
+from ml_collections import ConfigDict
+
+from grpo_jax.algorithms.spec import needs
+from grpo_jax.models.config import param_shapes
+from grpo_jax.runs.model import load_model
+from grpo_jax.runs.validate import algorithm_spec, updates_per_iteration
+
+KINDS = ("steps", "tokens", "flops")
+
+
+def _group(config: ConfigDict) -> int:
+  """Completions of one prompt in a rollout, at most, with the greedy one where the row asks for it."""
+  group = max(config.sampling.group_sizes or (config.sampling.group_size,))
+  return group + ("greedy" in needs(algorithm_spec(config)))
+
+
+def tokens_per_iteration(config: ConfigDict) -> int:
+  """Sampled tokens of an iteration, at most: attempts × prompts × completions of each × the longest completion."""
+  return max(1, config.train.resample_attempts) * config.train.prompts * _group(config) * max(config.completion_buckets)
+
+
+def flops_per_iteration(config: ConfigDict) -> float:
+  """Floating-point operations of an iteration by the count 2·N per token forward and 4·N backward, at most.
+
+  N is the number of the model's parameters; products within attention are left out (Kaplan et al. 2020, arXiv
+  2001.08361, section 2.1). A prompt counts once per pass, since a group is a tree. Passes: sampling (once an attempt),
+  the reference where the row asks for one, the old policy where a rollout has several updates, and for each update
+  epoch forward and backward; with a critic its values, and its own forward and backward.
+  """
+  t, asks = config.train, needs(algorithm_spec(config))
+  several, critic = updates_per_iteration(config) > 1, "values" in asks
+  passes = max(1, t.resample_attempts) + ("reference" in asks) + several + critic + 3 * t.update_epochs * (1 + critic)
+  shapes = param_shapes(load_model(config).cfg)
+  parameters = sum(math.prod(s) for s in jax.tree.leaves(shapes, is_leaf=lambda x: isinstance(x, tuple)))
+  tokens = t.prompts * (max(config.prompt_buckets) + _group(config) * max(config.completion_buckets))
+  return 2.0 * parameters * passes * tokens
+
+
+def iterations_within(budget: dict, config: ConfigDict) -> int:
+  """How many iterations a budget allows; ValueError where not even one."""
+  [(kind, amount)] = budget.items()
+  if not config.task.endswith("rl"):
+    raise ValueError(f"budget={budget!r} is of RL iterations, and task={config.task!r} has none; leave it out.")
+  cost = {"steps": lambda _: 1, "tokens": tokens_per_iteration, "flops": flops_per_iteration}[kind](config)
+  if amount < cost:
+    raise ValueError(f"budget={budget!r} is less than one iteration may take, {cost:.3g} {kind}; raise it.")
+  return int(amount // cost)
