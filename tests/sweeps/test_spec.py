@@ -1,6 +1,5 @@
 """A sweep as data: which runs it stands for, what identifies them, and what is refused before anything starts."""
 
-import dataclasses
 import pathlib
 import re
 
