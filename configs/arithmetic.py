@@ -40,5 +40,5 @@ def get_config():
   c.evaluate.problems = 512
   c.evaluate.batch = 128
   c.checkpoint.every = 50
-  c.log.rollouts = 10
+  c.log.rollouts = 25
   return c.lock()
