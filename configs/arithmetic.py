@@ -50,7 +50,7 @@ def get_config(size: str = ""):
   c.evaluate.problems = 512
   c.evaluate.batch = 128
   c.checkpoint.every = 50
-  c.log.rollouts = 10
+  c.log.rollouts = 25
   return (_tiny(c) if size else c).lock()
 
 

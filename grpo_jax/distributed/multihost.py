@@ -1,6 +1,7 @@
 """Many processes as one run: joining, agreeing at the start, gathering small arrays, and never waiting for ever."""
 
 import faulthandler
+import functools
 import hashlib
 import os
 import pathlib
@@ -80,6 +81,7 @@ def barrier(name: str) -> None:
     multihost_utils.sync_global_devices(name)
 
 
+@functools.cache
 def code_version() -> str:
   """A hash of this package's source files."""
   package, digest = pathlib.Path(__file__).parents[1], hashlib.sha256()

@@ -12,7 +12,7 @@ import numpy as np
 from grpo_jax.reports.rollouts import KeptRollout
 
 LEVELS = 32767  # of an int16; numbers are stored as whole shares of the largest
-FAR = 99.0  # percentile of the magnitudes at which a colour is full
+FAR = 95.0  # percentile of the magnitudes at which a colour is full
 
 
 class Quantity(NamedTuple):

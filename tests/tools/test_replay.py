@@ -137,3 +137,21 @@ def test_the_page_of_the_run(workdir, capsys):
   assert ["<eos>", 1, 2] in data["pieces"]
   assert view.main(["--workdir", str(workdir), "--steps=9"]) == 1
   assert "iteration 9 was not kept" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind, variant", [("critic", "ppo"), ("groups", "dr_grpo"), ("remax", "remax")])
+def test_rows_that_keep_more_are_replayed_and_asked_too(kind, variant, tmp_path, workdir, capsys):
+  """Critic, adaptive beta, resampling and curriculum; dynamic groups; a greedy member. `workdir`: one device."""
+  c = runpy.run_path("tests/runs/tiny_rows.py")["get_config"]("critic" if kind == "critic" else "groups")
+  if kind == "remax":
+    c.sampling.group_sizes, c.algorithm.preset = (), "remax"
+  c.model.num_layers, c.train.iterations, c.log.rollouts = 1, 4, 2
+  main.run(c, tmp_path)
+  assert replayed(tmp_path, 4, f"--variants={variant},rloo") == 0
+  said = capsys.readouterr().out
+  assert "Nothing differs" in said and "DIFFERS" not in said and said.count("same") == 6 + 1
+  rows = {row["row"]: row for row in csv.DictReader((tmp_path / "rl/rollouts/000004_variants.csv").open())}
+  assert float(rows["run"]["gradient cosine"]) == 1 and abs(float(rows["rloo"]["gradient cosine"])) < 0.9999
+  assert float(rows[variant]["gradient norm"]) > 0
+  assert view.main(["--workdir", str(tmp_path)]) == 0
