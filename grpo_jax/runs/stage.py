@@ -136,6 +136,7 @@ class Stage:
       print(finding, flush=True)
       if self._strict:
         self._metrics.sync()
+        self.saved.wait()
         self._leave()
         raise Unhealthy(f"{self.name} step {step}: {finding} (doctor.strict; what was saved before stays)")
 

@@ -75,9 +75,9 @@ def reference_logps(c, folder, monkeypatch):
   seen, original = [], rl.RLRun.iterate
 
   def watched(self, state, iteration):
-    state, numbers, experience = original(self, state, iteration)
-    seen.append(jax.device_get((experience.tokens_BGT, experience.ref_logps_BGT)))
-    return state, numbers, experience
+    state, numbers, made = original(self, state, iteration)
+    seen.append(jax.device_get((made.experience.tokens_BGT, made.experience.ref_logps_BGT)))
+    return state, numbers, made
 
   monkeypatch.setattr(rl.RLRun, "iterate", watched)
   with Rewards(c.rewards.components.to_dict(), workers=1, deadline_seconds=5.0, max_error_rate=1.0) as rewards:
