@@ -64,9 +64,11 @@ def run(config, workdir: pathlib.Path) -> dict:
 
 
 def parse(argv):
-  """Flags, or one sentence about a key that the schema does not have, in the config file or on the command line."""
+  """Flags, or one sentence: about a flag, an argument of the config file, or a key that the schema does not have."""
   try:
-    return app.parse_flags_with_usage(argv)
+    return flags.FLAGS(argv)
+  except flags.Error as error:  # what a config file raises comes with its traceback as text, the reason last
+    sys.exit("error: " + str(error).strip().splitlines()[-1].strip().removeprefix("ValueError: "))
   except (AttributeError, KeyError) as error:
     if "ml_collections" not in traceback.extract_tb(error.__traceback__)[-1].filename:
       raise  # the config file's own mistake, not a key that the schema lacks

@@ -8,6 +8,14 @@ import pathlib
 from grpo_jax.distributed.multihost import is_first
 
 
+def write_whole(path, text: str) -> None:
+  """Writes a file that others see either as it was or whole."""
+  path = pathlib.Path(path)
+  temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+  temporary.write_text(text)
+  os.replace(temporary, path)
+
+
 def means(metrics: dict) -> dict[str, float]:
   """{name: (sum, count)} as {name: sum / count}; an empty count gives nan."""
   return {name: float(total) / float(count) if count else math.nan for name, (total, count) in metrics.items()}
@@ -30,9 +38,7 @@ class MetricsLog:
     if not is_first():
       return
     kept = [row for row in read_rows(self.path) if row["step"] <= step]
-    fresh = self.path.with_suffix(".tmp")
-    fresh.write_text("".join(json.dumps(row) + "\n" for row in kept))
-    os.replace(fresh, self.path)
+    write_whole(self.path, "".join(json.dumps(row) + "\n" for row in kept))
     self._file = self.path.open("a")
     if self._tensorboard:
       from tensorboardX import SummaryWriter

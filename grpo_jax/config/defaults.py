@@ -39,20 +39,7 @@ def default_config() -> ConfigDict:
     "group_signal": 0.9,  # share of groups that should have signal: a dynamic group is the least that reaches it
     "temperature": 1.0,  # > 0; of sampling and of every log-probability
   })
-  c.train = ConfigDict({
-    "iterations": 100,  # rollouts
-    "prompts": 8,  # prompts per rollout (B)
-    "minibatch_prompts": 0,  # prompts per optimizer update; 0 is all of the rollout
-    "update_epochs": 1,  # passes over each rollout
-    "micro_prompts": 0,  # prompts per microbatch: memory only; 0 is all
-    "micro_members": 0,  # completions of each prompt per microbatch: memory only; 0 is all
-    "logit_chunk": 0,  # tokens per chunk of logits: memory only; 0 chooses
-    "value_clip": 0.2,  # farthest a value may move from its old one in an update, in units of reward
-    "fused_iterations": 0,  # iterations per dispatch (K) where rewards are on the device too; 0 is one from the host
-    "resample_attempts": 0,  # most rollouts per iteration to find groups with signal (DAPO); 0 takes the first as it is
-    "reference_dtype": "float32",  # float32 | bfloat16; of the reference's parameters
-    "refresh_reference_every": 0,  # iterations between copies of the policy into the reference; 0 is never
-  })
+  c.train = _train()
   c.optimizer = _optimizer(1e-6)
   c.critic_optimizer = _optimizer(1e-5)  # of the critic, for algorithm rows that have one
   c.sft = ConfigDict({
@@ -82,7 +69,39 @@ def default_config() -> ConfigDict:
     "tensorboard": True,  # write event files
     "wandb_project": "",  # Weights & Biases project; empty is off (needs the wandb package)
   })
-  c.doctor = ConfigDict({  # limits, above or below which a run is said to be unwell (runs/doctor.py)
+  c.doctor = _doctor()
+  c.distributed = ConfigDict({
+    "deadline_seconds": 600.0,  # most that a step of many processes may take before all of them exit; 0 is off
+  })
+  c.mesh = ConfigDict({
+    "data": -1,  # devices along the batch; -1 takes what is left
+    "fsdp": 1,  # devices over which parameters and the batch are split
+    "tensor": 1,  # devices over which heads and feed-forward width are split
+    "sequence": 1,  # devices over which the tokens of a completion are split
+    "sampler": "same",  # same | gathered: whole along fsdp and in compute_dtype, so that decoding gathers nothing
+  })
+  return c.lock()
+
+
+def _train() -> ConfigDict:
+  return ConfigDict({
+    "iterations": 100,  # rollouts
+    "prompts": 8,  # prompts per rollout (B)
+    "minibatch_prompts": 0,  # prompts per optimizer update; 0 is all of the rollout
+    "update_epochs": 1,  # passes over each rollout
+    "micro_prompts": 0,  # prompts per microbatch: memory only; 0 is all
+    "micro_members": 0,  # completions of each prompt per microbatch: memory only; 0 is all
+    "logit_chunk": 0,  # tokens per chunk of logits: memory only; 0 chooses
+    "value_clip": 0.2,  # farthest a value may move from its old one in an update, in units of reward
+    "fused_iterations": 0,  # iterations per dispatch (K) where rewards are on the device too; 0 is one from the host
+    "resample_attempts": 0,  # most rollouts per iteration to find groups with signal (DAPO); 0 takes the first as it is
+    "reference_dtype": "float32",  # float32 | bfloat16; of the reference's parameters
+    "refresh_reference_every": 0,  # iterations between copies of the policy into the reference; 0 is never
+  })
+
+
+def _doctor() -> ConfigDict:
+  return ConfigDict({  # limits, above or below which a run is said to be unwell (runs/doctor.py)
     "strict": False,  # stop at the first finding; also --strict
     "window": 5,  # log lines that means are over
     "truncated": 0.2,  # share of completions that met no stop token
@@ -95,17 +114,6 @@ def default_config() -> ConfigDict:
     "stall": 10.0,  # times the median of the window
     "stall_seconds": 30.0,  # and at least so long
   })
-  c.distributed = ConfigDict({
-    "deadline_seconds": 600.0,  # most that a step of many processes may take before all of them exit; 0 is off
-  })
-  c.mesh = ConfigDict({
-    "data": -1,  # devices along the batch; -1 takes what is left
-    "fsdp": 1,  # devices over which parameters and the batch are split
-    "tensor": 1,  # devices over which heads and feed-forward width are split
-    "sequence": 1,  # devices over which the tokens of a completion are split
-    "sampler": "same",  # same | gathered: whole along fsdp and in compute_dtype, so that decoding gathers nothing
-  })
-  return c.lock()
 
 
 def _model() -> ConfigDict:

@@ -17,6 +17,7 @@ def init_params(cfg: ModelConfig, seed):
   key = jax.random.fold_in(jax.random.key(seed), 0x1417)
 
   def leaf(index, path, shape):
+    """One array, by the name that its path ends in."""
     name = path[-1].key
     if name.endswith("norm"):
       return jnp.full(shape, 0 if cfg.norm_offset else 1, jnp.float32)

@@ -107,6 +107,7 @@ def assemble(cfg: ModelConfig, names, tensors: Mapping[str, Tensor], dtype=np.fl
     groups.setdefault(place.path, []).append((place, tensors[name]))
 
   def parameter(path, shape, sharding=None):
+    """One parameter, whole or the slices of this process's devices."""
     group, read = groups[tuple(key.key for key in path)], {}
     if sharding is None:
       return _block(group, tuple(slice(None) for _ in shape), dtype)

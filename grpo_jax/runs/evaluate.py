@@ -1,7 +1,6 @@
 """`task=eval`: benchmarks by name, or a config's own held-out problems, over any model; a table and every sample."""
 
 import json
-import os
 import pathlib
 from dataclasses import dataclass, replace
 
@@ -12,6 +11,7 @@ from grpo_jax.config.identity import identity_items
 from grpo_jax.evaluation.benchmarks import benchmark
 from grpo_jax.evaluation.heldout import Answers, with_intervals
 from grpo_jax.evaluation.votes import answer_key, maj_at_k
+from grpo_jax.metrics import write_whole
 from grpo_jax.rewards.combine import Rewards
 from grpo_jax.runs.heldout import ask_policy, heldout_metrics
 from grpo_jax.runs.programs import Programs, like
@@ -47,10 +47,10 @@ def run_eval(setup: Setup, workdir: pathlib.Path) -> dict:
       config = setup.config.copy_and_resolve_references() if name == "heldout" else configured(setup.config, name)
       metrics, answers = _evaluated(setup, config, params)
       _write_samples(file.with_suffix(".jsonl"), answers, config.evaluate.component)
-      _write_whole(file, json.dumps(metrics | {"config": identity_items(config)}, indent=1, default=str))
+      write_whole(file, json.dumps(metrics | {"config": identity_items(config)}, indent=1, default=str))
     results[name] = {k: v for k, v in json.loads(file.read_text()).items() if k != "config"}
     print(f"{name}: {eval_line(results[name])}", flush=True)
-  _write_whole(folder / "table.md", table(results) + "\n")
+  write_whole(folder / "table.md", table(results) + "\n")
   return results
 
 
@@ -101,13 +101,7 @@ def _write_samples(path: pathlib.Path, answers: Answers, component: str) -> None
         "problem": i, "member": g, "prompt": example.prompt, "answer": example.answer, "source": example.source,
         "completion": text, "right": scores[component] >= 1, "scores": scores, "length": int(answers.lengths[i, g]),
         "truncated": bool(answers.truncated[i, g])}))
-  _write_whole(path, "\n".join(lines) + "\n")
-
-
-def _write_whole(path: pathlib.Path, text: str) -> None:
-  temporary = path.with_name(path.name + ".tmp")
-  temporary.write_text(text)
-  os.replace(temporary, path)
+  write_whole(path, "\n".join(lines) + "\n")
 
 
 def table(results: dict[str, dict]) -> str:

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from grpo_jax.config.identity import identity_items
 from grpo_jax.distributed.multihost import Deadline, barrier, is_first
 from grpo_jax.distributed.preemption import Preempted, Preemption
-from grpo_jax.metrics import MetricsLog, read_rows
+from grpo_jax.metrics import MetricsLog, read_rows, write_whole
 from grpo_jax.runs.doctor import Doctor, Unhealthy, compilations
 from grpo_jax.runs.memory import forget_peak, peak_memory
 from grpo_jax.runs.saved import Saved
@@ -62,9 +62,7 @@ def _claim(workdir: pathlib.Path, config: ConfigDict) -> None:
 
 
 def _write(path: pathlib.Path, data) -> None:
-  temporary = path.with_suffix(".tmp")
-  temporary.write_text(json.dumps(data, indent=1, sort_keys=True, default=str))
-  os.replace(temporary, path)
+  write_whole(path, json.dumps(data, indent=1, sort_keys=True, default=str))
 
 
 class Stage:

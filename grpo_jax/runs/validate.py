@@ -69,6 +69,7 @@ def validate(config: ConfigDict) -> None:
   known = ("refuse", "warn", "off")
   _need(config.contamination in known, "contamination", config.contamination, f"is unknown; choose one of {known}")
   _optimizers(config)
+  _doctor(config)
   _lora(config)
   if config.task.startswith("sft"):
     _need(config.sft.steps > 0, "sft.steps", config.sft.steps, f"must be positive for task={config.task!r}; set it")
@@ -81,6 +82,12 @@ def validate(config: ConfigDict) -> None:
         "must name what task='eval' evaluates: a Hugging Face directory, a .gguf file or the folder of a run")
   if config.task.endswith(("dpo", "reward_model")):
     _preference(config)
+
+
+def _doctor(config):
+  _need(config.doctor.window >= 1, "doctor.window", config.doctor.window, "must be at least 1 log line; raise it")
+  for key, limit in config.doctor.items():
+    _need(key in ("strict", "window") or limit >= 0, f"doctor.{key}", limit, "is a limit and must not be negative")
 
 
 def _lora(config):

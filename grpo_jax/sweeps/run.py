@@ -28,12 +28,13 @@ from grpo_jax import main as trainer
 from grpo_jax.distributed.mesh import make_mesh
 from grpo_jax.distributed.multihost import initialize, is_first
 from grpo_jax.distributed.preemption import Preempted
+from grpo_jax.metrics import write_whole
 from grpo_jax.reports.page import write_page
 from grpo_jax.reports.records import read_status
 from grpo_jax.rewards.self_test import RewardError
 from grpo_jax.runs.validate import validate_devices
 from grpo_jax.sweeps.spec import Plan, Run, Sweep, expand, load
-from grpo_jax.sweeps.status import held, write_status, write_whole
+from grpo_jax.sweeps.status import held, write_status
 
 MOST = 100  # failures that an exit status tells apart from signals
 POLL_SECONDS = 10.0

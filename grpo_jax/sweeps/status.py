@@ -3,16 +3,10 @@
 import contextlib
 import fcntl
 import json
-import os
 import pathlib
 from collections.abc import Iterator
 
-
-def write_whole(path: pathlib.Path, text: str) -> None:
-  """Writes a file that others see either as it was or whole."""
-  temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-  temporary.write_text(text)
-  os.replace(temporary, path)
+from grpo_jax.metrics import write_whole
 
 
 def write_status(workdir: pathlib.Path, state: str, **facts) -> None:

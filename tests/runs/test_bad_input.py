@@ -35,6 +35,20 @@ def test_a_misspelt_key_in_a_config_file(tmp_path):
   assert "mine.py line 6: 'group_sise' is not a key" in line and "'group_size'" in line
 
 
+def test_an_argument_that_the_config_file_does_not_know(tmp_path):
+  line = ended(tmp_path, config="configs/arithmetic.py:small")
+  assert line == "error: configs/arithmetic.py:small is unknown; leave it out or use configs/arithmetic.py:tiny."
+
+
+def test_an_unknown_flag(tmp_path):
+  assert ended(tmp_path, "--stricter").startswith("error: Unknown command line flag 'stricter'")
+
+
+def test_limits_of_the_doctor(tmp_path):
+  assert ended(tmp_path, "--config.doctor.window=0") == (
+    "error: doctor.window=0 must be at least 1 log line; raise it.")
+
+
 def test_a_mistake_of_the_config_file_itself_keeps_its_traceback(tmp_path):
   file = tmp_path / "mine.py"
   file.write_text("def get_config():\n  return {}['nothing']\n")
