@@ -3,6 +3,7 @@
   --dry-run      prints the runs, each with its hash and folder, and starts nothing
   --shard=i/n    only shard i of n (1 … n); `array` takes both from Slurm's job array
   --isolated     each run in a process of its own, which may crash alone
+  --vmapped[=n]  runs that differ in numbers alone as one program of up to n arms (32); what cannot be one runs alone
 
 The same command again does what is missing: a run that is done is left alone, one that was killed resumes bit for bit,
 one that failed is tried again. Writes report.html, its tables as CSV and its curves as a PNG into the workdir. The exit
@@ -10,16 +11,11 @@ status is the number of runs that failed (100 for more); 143 after SIGTERM, when
 """
 
 import argparse
-import contextlib
-import gc
 import json
 import os
 import pathlib
-import signal
-import subprocess
 import sys
 import time
-import traceback
 
 import jax
 from absl import logging
@@ -31,13 +27,13 @@ from grpo_jax.distributed.preemption import Preempted
 from grpo_jax.metrics import write_whole
 from grpo_jax.reports.page import write_page
 from grpo_jax.reports.records import read_status
-from grpo_jax.rewards.self_test import RewardError
 from grpo_jax.runs.validate import validate_devices
+from grpo_jax.sweeps.attempt import attempt, attempt_isolated, batches, one, why_alone
 from grpo_jax.sweeps.spec import Plan, Run, Sweep, expand, load
-from grpo_jax.sweeps.status import held, write_status
 
 MOST = 100  # failures that an exit status tells apart from signals
 POLL_SECONDS = 10.0
+ARMS = 32  # of one program, where --vmapped does not say
 
 
 def parsed(argv=None) -> argparse.Namespace:
@@ -49,6 +45,8 @@ def parsed(argv=None) -> argparse.Namespace:
   parser.add_argument("--dry-run", action="store_true", help="print the runs and start nothing")
   parser.add_argument("--shard", default="1/1", help="i/n, 1 <= i <= n; or array, for Slurm's")
   parser.add_argument("--isolated", action="store_true", help="a process for each run")
+  parser.add_argument("--vmapped", type=int, nargs="?", const=ARMS, default=0, metavar="ARMS",
+                      help=f"runs that differ in numbers alone as one program of up to ARMS of them; {ARMS}")
   parser.add_argument("--wait-for-stage", action="store_true", help="the shared stage is another shard's to run")
   parser.add_argument("--only", default="", help=argparse.SUPPRESS)  # the hash of the run that --isolated starts
   return parser.parse_args(argv)
@@ -72,8 +70,8 @@ def declaration(plan: Plan) -> dict:
           "budget": dict(sweep.budget), "stage": plan.stage.workdir.name if plan.stage else "", "runs": runs}
 
 
-def show(plan: Plan, runs: tuple[Run, ...]) -> None:
-  """The dry run: a line for each run."""
+def show(plan: Plan, runs: tuple[Run, ...], most: int) -> None:
+  """The dry run: a line for each run, and how many of them are one program."""
   every = [plan.stage, *runs] if plan.stage else list(runs)
   width = max(len(run.name) for run in every)
   print(f"sweep {plan.sweep.name}: {len(plan.sweep.arms)} arms x {len(plan.sweep.seed_list)} seeds, "
@@ -81,61 +79,9 @@ def show(plan: Plan, runs: tuple[Run, ...]) -> None:
   for run in every:
     state = {"running": "unfinished"}.get(found := read_status(run.workdir)["state"], found)
     print(f"{run.name:{width}}  {run.hash}  {state:10}  {run.workdir}")
-
-
-def attempt(run: Run, *, wait: bool = False) -> str:
-  """Does a run unless it is done, in this process; its state after that, or "held" where another process has it."""
-  if read_status(run.workdir)["state"] == "done":
-    return "done"
-  with held(run.workdir, wait=wait) if jax.process_count() == 1 else contextlib.nullcontext(True) as mine:
-    if not mine:
-      return "held"
-    if read_status(run.workdir)["state"] == "done":  # while this process waited for the lock
-      return "done"
-    return _attempt(run)
-
-
-def _attempt(run: Run) -> str:
-  started, state, facts = time.time(), "done", {}
-  run.workdir.mkdir(parents=True, exist_ok=True)
-  _note(run, "running")
-  with contextlib.ExitStack() as stack:
-    if is_first():  # what a run prints is its own affair; the sweep has one line for each
-      log = stack.enter_context((run.workdir / "log.txt").open("a", buffering=1))
-      stack.enter_context(contextlib.redirect_stdout(log))
-    try:
-      trainer.run(run.config, run.workdir)
-    except Preempted:
-      raise
-    except Exception as error:  # whatever it was, the other runs go on
-      foreseen = isinstance(error, (ValueError, RewardError, OSError))
-      state, facts = "failed", {"error": str(error) if foreseen else f"{type(error).__name__}: {error}"}
-      traceback.print_exc(file=sys.stdout)
-  _note(run, state, seconds=time.time() - started, **facts)
-  gc.collect()  # the run's programs and arrays, before the next one makes its own
-  return state
-
-
-def _note(run: Run, state: str, **facts) -> None:
-  if is_first():
-    write_status(run.workdir, state, **facts)
-
-
-def attempt_isolated(run: Run, arguments: argparse.Namespace, *, wait: bool = False) -> str:
-  """`attempt` in a process of its own; one that ends without a word of its own has failed."""
-  if (state := read_status(run.workdir)["state"]) == "done":
-    return state
-  command = [sys.executable, "-m", "grpo_jax.sweeps.run", f"--sweep={arguments.sweep}", f"--only={run.hash}"]
-  child = subprocess.Popen([*command, f"--workdir={run.workdir.parent}", *["--wait-for-stage"] * wait])
-  before = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
-  status = child.wait()
-  signal.signal(signal.SIGTERM, before)
-  if status in (trainer.PREEMPTED_STATUS, -signal.SIGTERM):
-    raise Preempted(f"{run.name}; the same command continues")
-  with held(run.workdir, wait=False) as free:
-    if free and read_status(run.workdir)["state"] not in ("done", "failed"):
-      write_status(run.workdir, "failed", error=f"its process ended with status {status}")
-    return read_status(run.workdir)["state"] if free else "held"
+  for batch in batches(runs, most) if most else ():
+    why = f": {text}" if len(batch) == 1 and (text := why_alone(batch[0])) else ""
+    print(f"one program of {len(batch)}: {', '.join(run.name for run in batch)}{why}")
 
 
 def run_stage(plan: Plan, arguments: argparse.Namespace) -> None:
@@ -146,7 +92,7 @@ def run_stage(plan: Plan, arguments: argparse.Namespace) -> None:
     while (state := read_status(stage.workdir)["state"]) not in ("done", "failed"):
       time.sleep(POLL_SECONDS)
   else:
-    state = attempt_isolated(stage, arguments, wait=True) if arguments.isolated else attempt(stage, wait=True)
+    state = attempt_isolated(stage, arguments, wait=True) if arguments.isolated else one(stage, wait=True)
   if state != "done":
     error = read_status(stage.workdir).get("error", state)
     raise ValueError(f"no run was started, since the stage before them, {stage.workdir}, failed: {error}")
@@ -154,21 +100,23 @@ def run_stage(plan: Plan, arguments: argparse.Namespace) -> None:
 
 
 def execute(plan: Plan, runs: tuple[Run, ...], arguments: argparse.Namespace) -> dict[str, str]:
-  """Does what is missing, one after another; {name: state}.
-
-  This loop is the place for another way of running: what takes several runs at once takes them out of `runs` here, and
-  leaves in each workdir what `trainer.run` would, with `write_status(workdir, "done")`.
-  """
+  """Does what is missing, one batch after another; {name: state}."""
   states = {}
   if plan.stage:
     run_stage(plan, arguments)
-  for number, run in enumerate(runs, 1):
-    before, started = read_status(run.workdir)["state"], time.perf_counter()
-    state = attempt_isolated(run, arguments) if arguments.isolated else attempt(run)
-    states[run.name] = state
-    took = "before" if before == "done" else f"{time.perf_counter() - started:.1f} s"
-    facts = {"done": took, "failed": read_status(run.workdir).get("error", ""), "held": "another process has it"}
-    print(f"[{number}/{len(runs)}] {run.name}: {state}, {facts.get(state, took)}", flush=True)
+  before = {run.name for run in runs if read_status(run.workdir)["state"] == "done"}
+  for run in runs:
+    if run.name in before:
+      states[run.name] = "done"
+      print(f"[{len(states)}/{len(runs)}] {run.name}: done, before", flush=True)
+  for batch in batches([run for run in runs if run.name not in before], arguments.vmapped):
+    started = time.perf_counter()
+    done = {batch[0].name: attempt_isolated(batch[0], arguments)} if arguments.isolated else attempt(*batch)
+    took = f"{time.perf_counter() - started:.1f} s" + (f" for {len(batch)} as one program" if len(batch) > 1 else "")
+    for run in batch:
+      state = states[run.name] = done[run.name]
+      facts = {"failed": read_status(run.workdir).get("error", ""), "held": "another process has it"}
+      print(f"[{len(states)}/{len(runs)}] {run.name}: {state}, {facts.get(state, took)}", flush=True)
   return states
 
 
@@ -191,6 +139,8 @@ def sweep_main(arguments: argparse.Namespace) -> int:
   if not isinstance(sweep, Sweep):
     raise ValueError(f"get_sweep() of {arguments.sweep} returned a {type(sweep).__name__}; return a Sweep.")
   index, count = shard_of(arguments.shard)
+  if arguments.vmapped < 0 or (arguments.vmapped and arguments.isolated):
+    raise ValueError(f"--vmapped={arguments.vmapped} must be a number of arms, without --isolated; leave one out.")
   if arguments.dry_run or arguments.isolated:  # the devices are for the runs' own processes
     jax.config.update("jax_platforms", "cpu")
   else:
@@ -198,12 +148,12 @@ def sweep_main(arguments: argparse.Namespace) -> int:
   plan = expand(sweep, arguments.workdir or f"runs/{sweep.name}")
   runs = plan.shard(index, count)
   if arguments.dry_run:
-    show(plan, runs)
+    show(plan, runs, arguments.vmapped)
     return 0
   _cache(plan.workdir)
   if arguments.only:
     own = [r for r in (plan.stage, *plan.runs) if r and r.hash == arguments.only]
-    return int(attempt(own[0], wait=arguments.wait_for_stage) == "failed")  # a stage waits for who does it
+    return int(one(own[0], wait=arguments.wait_for_stage) == "failed")  # a stage waits for who does it
   if not arguments.isolated:
     _check_devices([*([plan.stage] if plan.stage else []), *runs])
   if is_first():

@@ -52,14 +52,20 @@ def check_arms(configs: list[ConfigDict]) -> None:
   if not first.task.endswith("rl") or jax.process_count() > 1:
     raise ValueError(f"task={first.task!r} of {jax.process_count()} processes must be RL in a single one for arms of "
                      f"one program; {otherwise}.")
+  mine = program_of(first)
   for arm, config in enumerate(configs):
     validate(config)
-    mine, theirs = (flat(c.to_dict()) | _choices(c) for c in (first, config))
+    theirs = program_of(config)
     for key in sorted(mine.keys() | theirs.keys()):
-      number = key.startswith(NUMBERS) and key not in _choices(first)
-      if mine.get(key) != theirs.get(key) and not number:
+      if mine.get(key) != theirs.get(key):
         raise ValueError(f"{key}={theirs.get(key)!r} in arm {arm} is {mine.get(key)!r} in arm 0, which is another "
                          f"program: arms differ in numbers only; give them one value or {otherwise}.")
+
+
+def program_of(config: ConfigDict) -> dict:
+  """What arms of one program must share: {key: value} of all but the numbers."""
+  choices = _choices(config)
+  return {k: v for k, v in flat(config.to_dict()).items() if k in choices or not k.startswith(NUMBERS)} | choices
 
 
 def _choices(config) -> dict:

@@ -69,7 +69,10 @@ def _computations(text: str) -> tuple[dict[str, list[_Instruction]], str]:
 
 
 def _trips(loop: _Instruction, found) -> int:
-  """Turns of a while loop: as the compiler notes them, else the largest integer its condition compares with."""
+  """Turns of a while loop: as the compiler notes them, else the largest integer in its condition.
+
+  The largest of 32 bits and above are no bounds: a minimum begins with them.
+  """
   known = re.search(r'known_trip_count[^}]*"n":"(\d+)"', loop.rest)
   if known:
     return int(known[1])
@@ -79,7 +82,7 @@ def _trips(loop: _Instruction, found) -> int:
       names += _CALLED.findall(instruction.rest)
       if instruction.opcode == "constant" and re.match(r"[su]\d+\[\]", instruction.type):
         bounds.append(int(re.match(r"-?\d+", instruction.rest)[0]))
-  return max(bounds, default=1)
+  return max((bound for bound in bounds if bound < 2**31 - 1), default=1)
 
 
 def _turns(found, entry: str) -> dict[str, int]:

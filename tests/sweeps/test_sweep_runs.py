@@ -9,7 +9,8 @@ import subprocess
 import pytest
 from killing import ROOT, command, environment, killed, metrics, run, starts
 
-from grpo_jax.sweeps.run import attempt, parsed, sweep_main
+from grpo_jax.sweeps.attempt import one
+from grpo_jax.sweeps.run import parsed, sweep_main
 from grpo_jax.sweeps.spec import expand, load
 from grpo_jax.sweeps.status import held
 
@@ -88,7 +89,7 @@ def test_bad_sweeps_end_in_a_sentence(tmp_path):
 def test_a_run_that_another_process_has_is_left_to_it(tmp_path):
   run_ = expand(load(f"{SWEEP}:1x1", "get_sweep"), tmp_path).runs[0]
   with held(run_.workdir, wait=False) as mine:
-    assert mine and attempt(run_) == "held"
+    assert mine and one(run_) == "held"
   assert not (run_.workdir / "status.json").exists()
 
 

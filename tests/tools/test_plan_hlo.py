@@ -118,7 +118,8 @@ def test_a_noted_trip_count_wins_over_the_condition():
   loop = _instruction(f"  %w = (s32[], f32[2]{{0}}) while(%t), condition=%c, body=%b, {noted}")
   assert _trips(loop, {"c": [_instruction("  %k = s32[] constant(4)")]}) == 9
   bare = _instruction("  %w = (s32[], f32[2]{0}) while(%t), condition=%c, body=%b")
-  assert _trips(bare, {"c": [_instruction("  %k = s32[]{:T(128)} constant(4)")]}) == 4
+  bound, least = (_instruction(f"  %k = s32[]{{:T(128)}} constant({n})") for n in (4, 2**31 - 1))
+  assert _trips(bare, {"c": [bound]}) == _trips(bare, {"c": [bound, least]}) == 4  # a minimum begins with the largest
 
 
 TPU = """
