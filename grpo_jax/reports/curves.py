@@ -45,6 +45,8 @@ CHARTS = (  # kind of row, metric, title
   ("train", "policy/kl", "KL to the reference, nats per token"),
   ("train", "policy/entropy", "Entropy, nats per token"),
   ("train", "length/mean", "Completion length, tokens"),
+  ("train", "length/above", "Length of completions above their group's mean reward, tokens"),
+  ("train", "length/below", "Length of completions below their group's mean reward, tokens"),
   ("train", "length/truncated", "Truncated completions, share"),
   ("train", "groups/no_signal", "Groups without signal, share"),
 )

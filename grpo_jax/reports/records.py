@@ -94,7 +94,7 @@ def read_run(folder: pathlib.Path, *, name="", arm="", seed=None, hashed="") -> 
 class Collection:
   """The runs of one page; `arms` in their order, the first of them the one that others are compared with.
 
-  `stages` are what runs started from, done once.
+  `stages` are what runs started from, done once; `measures` are metrics that the sweeps want compared.
   """
 
   name: str
@@ -102,6 +102,7 @@ class Collection:
   arms: list[str]
   budget: dict
   stages: list[Record]
+  measures: list[str]
 
   def of(self, arm: str) -> list[Record]:
     """An arm's runs that are done, by seed."""
@@ -146,7 +147,8 @@ def collect(folders: Iterable[pathlib.Path]) -> Collection:
   name = ", ".join(dict.fromkeys(sweep["name"] for _, sweep in sweeps)) or records[0].name
   stages = [read_run(folder / s["stage"], name="sft", arm="sft") for folder, s in sweeps if s["stage"]]
   return Collection(name, records, list(dict.fromkeys([*first, *(r.arm for r in records)])),
-                    sweeps[0][1]["budget"] if sweeps else {}, stages)
+                    sweeps[0][1]["budget"] if sweeps else {}, stages,
+                    list(dict.fromkeys(m for _, sweep in sweeps for m in sweep.get("measures", ()))))
 
 
 def _arms_of(records: list[Record]) -> list[Record]:

@@ -4,6 +4,7 @@ import csv
 import io
 import math
 from collections.abc import Callable
+from functools import partial
 
 from grpo_jax.reports.records import Collection, Record, differing
 from grpo_jax.reports.statistics import paired, t_interval
@@ -16,9 +17,10 @@ def _mean(values) -> float | None:
   return math.fsum(values) / len(values) if values else None
 
 
-def _reward_at_end(record: Record) -> float | None:
-  column = record.column("reward/total")
-  return _mean(column[-max(1, round(len(column) * LAST)):])
+def _at_end(record: Record, name: str) -> float | None:
+  """A metric of an evaluation where it stands last, of training over the last iterations."""
+  column = record.column(name)
+  return record.last(name) if record.last(name) is not None else _mean(column[-max(1, round(len(column) * LAST)):])
 
 
 def measures(collection: Collection) -> dict[str, Callable[[Record], float | None]]:
@@ -26,9 +28,10 @@ def measures(collection: Collection) -> dict[str, Callable[[Record], float | Non
   names = dict.fromkeys(
     k for r in collection.records for row in r.of_kind("eval")[-1:] for k in row
     if k in ("greedy", "pass_rate", "pair_accuracy") or (k.startswith("pass@") and k[5:].isdigit()))
-  found = {name: lambda record, name=name: record.last(name) for name in names}
-  rewards = any(r.column("reward/total") for r in collection.records)
-  return found | ({"training reward": _reward_at_end} if rewards else {})
+  named = {name: name for name in (*names, *collection.measures)}
+  if any(r.column("reward/total") for r in collection.records):
+    named["training reward"] = "reward/total"
+  return {shown: partial(_at_end, name=name) for shown, name in named.items()}
 
 
 def results(collection: Collection) -> list[dict]:

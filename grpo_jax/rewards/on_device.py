@@ -14,14 +14,14 @@ _DIGITS = 10  # of the largest int32
 def token_match(
   tokens_BGT: jax.Array, mask_BGT: jax.Array, targets_BK: jax.Array, lengths_B: jax.Array, *, how: str = "equals"
 ) -> jax.Array:
-  """1 where a completion's tokens are the target's, or (how="contains") hold them somewhere in one piece.
+  """1 where a completion's tokens are the target's, hold them in one piece (how="contains") or start with them.
 
   Args:
     mask_BGT: True on the completion's tokens, which are a prefix of T; leave the stop token out.
-    targets_BK: token ids, of which the first `lengths_B` count; an empty target is contained in everything.
+    targets_BK: token ids, of which the first `lengths_B` count; an empty target is in everything.
 
   Raises:
-    ValueError: `how` is neither.
+    ValueError: `how` is none of these.
   """
   if how not in HOWS:
     raise ValueError(f"how={how!r} must be one of {HOWS}.")
@@ -37,6 +37,8 @@ def token_match(
 
   if how == "equals":
     return (at(jnp.int32(0)) & (sizes_BG == lengths_B[:, None])).astype(jnp.float32)
+  if how == "starts":
+    return at(jnp.int32(0)).astype(jnp.float32)
   found_BG = jax.lax.fori_loop(1, T + 1, lambda t, found: found | at(t), at(jnp.int32(0)))
   return found_BG.astype(jnp.float32)
 

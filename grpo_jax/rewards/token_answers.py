@@ -7,7 +7,7 @@ from grpo_jax.rewards.calls import RuleContext
 from grpo_jax.rewards.extract import cut
 
 _INTEGER = re.compile("(-?)([0-9]+)")
-HOWS = ("equals", "contains")
+HOWS = ("equals", "contains", "starts")
 LARGEST = 2**31 - 1  # of an answer, either way
 
 
@@ -39,11 +39,13 @@ def integer_answer(completion: str, example: Example, context: RuleContext, afte
 
 
 def token_match(completion: str, example: Example, context: RuleContext, how: str = "equals") -> float:
-  """1 where the completion is the answer, or (how="contains") holds it, character for character.
+  """1 where the completion is the answer, holds it (how="contains") or starts with it, character for character.
 
   Raises:
-    ValueError: `how` is neither.
+    ValueError: `how` is none of these.
   """
   if how not in HOWS:
     raise ValueError(f"how={how!r} must be one of {HOWS}.")
+  if how == "starts":
+    return float(completion.startswith(example.answer))
   return float(completion == example.answer if how == "equals" else example.answer in completion)

@@ -1,5 +1,6 @@
 """What an iteration reports: numbers for the log, a line for the terminal, the batch of a refused update."""
 
+import math
 import pathlib
 import re
 
@@ -33,12 +34,19 @@ def rollout_metrics(collected, clock: list[float]) -> dict:
     "reward/std_in_group": float(rewards.std(1).mean()),
     "groups/no_signal": float((rewards.max(1) == rewards.min(1)).mean()),
     "length/mean": float(lengths_BG.mean()), "length/max": int(lengths_BG.max()),
-    "length/truncated": float(truncated_BG.mean()),
+    "length/truncated": float(truncated_BG.mean()), **lengths_by_reward(rewards, lengths_BG),
     "data/dropped": passed["dropped"], "data/skipped": passed["skipped"] / (passed.total() + drawn),
     "data/rollouts": collected.rollouts, "groups/size": rewards.shape[1], **by_source(judged.sources_B, rewards),
     **(dict(zip(TIMES, np.diff(clock).tolist(), strict=True)) if len(clock) > 2 else {}),
     "time/iteration": total, "time/tokens_per_second": float(lengths_BG.sum() / total),
   }
+
+
+def lengths_by_reward(rewards_BG, lengths_BG) -> dict:
+  """Mean length of the completions above and below their group's mean reward; nan where no group has signal."""
+  centre_B1 = rewards_BG.mean(1, keepdims=True)
+  sides = {"above": lengths_BG[rewards_BG > centre_B1], "below": lengths_BG[rewards_BG < centre_B1]}
+  return {f"length/{side}": float(lengths.mean()) if lengths.size else math.nan for side, lengths in sides.items()}
 
 
 def by_source(sources_B, rewards_BG) -> dict:

@@ -67,7 +67,8 @@ def declaration(plan: Plan) -> dict:
   sweep: Sweep = plan.sweep
   runs = [{"name": r.name, "arm": r.arm, "seed": r.seed, "hash": r.hash, "folder": r.workdir.name} for r in plan.runs]
   return {"name": sweep.name, "base": sweep.base, "baseline": sweep.baseline or next(iter(sweep.arms)),
-          "budget": dict(sweep.budget), "stage": plan.stage.workdir.name if plan.stage else "", "runs": runs}
+          "budget": dict(sweep.budget), "measures": list(sweep.measures),
+          "stage": plan.stage.workdir.name if plan.stage else "", "runs": runs}
 
 
 def show(plan: Plan, runs: tuple[Run, ...], most: int) -> None:

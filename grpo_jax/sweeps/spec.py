@@ -42,6 +42,8 @@ class Sweep:
     sft: None, or flat overrides of one supervised stage that is run first and whose weights every arm starts from.
     budget: {} for the base's `train.iterations`, or one of {"steps": n}, {"tokens": n}, {"flops": n}; see budget.py.
     baseline: the arm that others are compared with, seed by seed; the first where none is named.
+    measures: metrics compared at the end beside accuracy and reward, by their names in metrics.jsonl: those of an
+      evaluation where they stand last, those of training as means over the last tenth of the iterations.
   """
 
   name: str
@@ -52,6 +54,7 @@ class Sweep:
   sft: Mapping | None = None
   budget: Mapping = dataclasses.field(default_factory=dict)
   baseline: str = ""
+  measures: tuple[str, ...] = ()
 
   @property
   def seed_list(self) -> tuple[int, ...]:
@@ -167,6 +170,7 @@ def _check_shape(sweep: Sweep) -> None:
        f"must be empty or a positive number of one of {KINDS}; give e.g. {{'steps': 60}}")
   need(not sweep.baseline or sweep.baseline in sweep.arms, "baseline", sweep.baseline,
        f"is no arm; choose one of {list(sweep.arms)}")
+  need(not isinstance(sweep.measures, str), "measures", sweep.measures, "must be a tuple; write ('length/mean',)")
   for arm, overrides in sweep.arms.items():
     need(not budget or "train.iterations" not in {**sweep.common, **overrides}, f"arm {arm}: budget", budget,
          "and train.iterations both say how long a run is; leave one out")

@@ -33,7 +33,7 @@ def write_run(folder: pathlib.Path, *, seed=0, beta=0.0, greedy=(0.1, 0.5), rewa
 
 
 def write_sweep(workdir: pathlib.Path, arms: dict[str, dict], seeds, *, iterations=10, states=(), baseline="",
-                budget=None, name="by_hand"):
+                budget=None, name="by_hand", measures=()):
   """A sweep: {arm: {seed: keyword arguments of write_run}}; `states`: {(arm, seed): status} of those not done."""
   runs, states = [], dict(states)
   for seed in seeds:
@@ -47,6 +47,6 @@ def write_sweep(workdir: pathlib.Path, arms: dict[str, dict], seeds, *, iteratio
         write_run(folder, **({"seed": seed, "beta": 0.1 * index, "rewards": rewards} | of_seed(seed)))
         (folder / "status.json").write_text(json.dumps(status))
   declared = {"name": name, "base": "", "baseline": baseline or next(iter(arms)), "budget": budget or {},
-              "stage": "", "runs": runs}
+              "stage": "", "runs": runs, "measures": list(measures)}
   (workdir / "sweep.json").write_text(json.dumps(declared))
   return workdir

@@ -63,6 +63,15 @@ def test_results_by_hand(sweep):
   np.testing.assert_allclose(b["training reward"], np.mean([np.tanh(0.09) + 0.01 * s for s in range(3)]))
 
 
+def test_measures_of_the_sweep_are_compared_too(tmp_path):
+  """Of an evaluation what stands last; of training the mean of the last tenth: .1 · 20 and .1 · 19 of 20 lines."""
+  arms = {name: lambda seed: {"rewards": [0.5] * 20} for name in ("a", "b")}
+  collection = collect([write_sweep(tmp_path, arms, (0, 1), measures=("policy/kl", "pass_rate", "unheard of"))])
+  a, b = tables.results(collection)
+  np.testing.assert_allclose([a["policy/kl"], b["policy/kl difference"], a["pass_rate"]], [0.195, 0, 0.25], atol=1e-9)
+  assert a["unheard of"] is None and a["policy/kl low"] == pytest.approx(0.195)
+
+
 def test_costs_health_and_troubles_by_hand(sweep):
   collection = collect([sweep])
   cost, health, troubles = tables.costs(collection)[0], tables.health(collection), tables.troubles(collection)

@@ -17,6 +17,7 @@ COMPONENTS = {
   "anywhere": {"rule": "integer_answer", "weight": -0.3},
   "same": {"rule": "token_match", "weight": 0.7},
   "holds": {"rule": "token_match", "weight": 0.1, "options": {"how": "contains"}},
+  "starts": {"rule": "token_match", "weight": 0.1, "options": {"how": "starts"}},
 }
 EXAMPLES = [Example("", answer) for answer in ("1", "-1", "0", "10", "-0", "1111111")]
 

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 from killing import ROOT, command, environment, killed, metrics, run, starts
 
-from grpo_jax.sweeps.attempt import one
+from grpo_jax.sweeps.attempt import batches, one, why_alone
 from grpo_jax.sweeps.run import parsed, sweep_main
 from grpo_jax.sweeps.spec import expand, load
 from grpo_jax.sweeps.status import held
@@ -91,6 +91,30 @@ def test_a_run_that_another_process_has_is_left_to_it(tmp_path):
   with held(run_.workdir, wait=False) as mine:
     assert mine and one(run_) == "held"
   assert not (run_.workdir / "status.json").exists()
+
+
+def test_runs_that_differ_in_numbers_are_one_program(tmp_path):
+  """With --vmapped two arms and two seeds are one program; the arm that cannot be one is run alone, seed by seed."""
+  sweep = "tests/sweeps/fused_sweep.py"
+  plan = expand(load(sweep, "get_sweep"), tmp_path)
+  four, *alone = batches(plan.runs, 32)
+  assert {run.arm for run in four} == {"beta=0.0", "beta=0.5"} and len(four) == 4
+  assert [[run.arm for run in batch] for batch in alone] == [["fused_iterations=0"]] * 2
+  assert list(map(len, batches(plan.runs, 3))) == [3, 1, 1, 1] and list(map(len, batches(plan.runs, 0))) == [1] * 6
+  assert why_alone(alone[0][0]).startswith("train.fused_iterations=0 must be at least 1") and not why_alone(four[0])
+  output = run(sweep, tmp_path, "--vmapped")
+  assert output.count("for 4 as one program") == 4 and output.splitlines()[-1].startswith("run is done")
+  logged_ = metrics(tmp_path)
+  assert {len([row for row in logged_[f"{r.workdir.name}/rl/metrics.jsonl"] if row["kind"] == "train"])
+          for r in plan.runs} == {4}
+  assert {row["runs"] for row in csv.DictReader((tmp_path / "table.csv").open())} == {"2"}
+  assert run(sweep, tmp_path, "--vmapped").count(": done, before") == 6 and metrics(tmp_path) == logged_
+
+
+@pytest.mark.parametrize("flags", [["--vmapped=-1"], ["--vmapped", "--isolated"]])
+def test_bad_flags_end_in_a_sentence(flags, tmp_path):
+  with pytest.raises(ValueError, match=r"--vmapped=.* must be a number of arms, without --isolated"):
+    sweep_main(parsed([f"--sweep={SWEEP}:1x1", f"--workdir={tmp_path / 'w'}", *flags]))
 
 
 @pytest.mark.slow

@@ -57,6 +57,24 @@ def test_runs_are_paired_and_named_by_what_they_compute(tmp_path):
   assert expand(sweep(sft={}, seeds=(0, 7)), tmp_path).runs[0].hash == plan.runs[0].hash  # more seeds, same runs
 
 
+def test_the_best_of_each_side_is_what_is_compared(tmp_path):
+  """configs/sweeps/ppo_vs_grpo.py: as many settings for both sides, winners by pass rate, nothing of half a table."""
+  file = "configs/sweeps/ppo_vs_grpo.py"
+  tuning = load(file, "get_sweep")
+  sides = [arm.split(",")[0] for arm in tuning.arms]
+  assert sides.count("grpo") == sides.count("ppo") == 8 and not set(tuning.seed_list) & {0, 1, 2, 3, 4}
+  rates = {arm: (7 * i) % 16 / 16 for i, arm in enumerate(tuning.arms)}
+  rows = [f'"{arm}",2,{rate}' for arm, rate in rates.items()]
+  (tmp_path / "table.csv").write_text("\n".join(["arm,runs,pass_rate", *rows]))
+  chosen = load(f"{file}:{tmp_path}", "get_sweep").arms
+  for side in ("grpo", "ppo"):
+    winner = max((arm for arm in rates if arm.startswith(side)), key=rates.get)
+    assert chosen[side] == tuning.arms[winner] and chosen[side]["algorithm.preset"] == side
+  (tmp_path / "table.csv").write_text("\n".join(["arm,runs,pass_rate", *rows[1:]]))
+  with pytest.raises(ValueError, match="has 15 of the 16 arms of the tuning sweep"):
+    load(f"{file}:{tmp_path}", "get_sweep")
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_shards_share_out_every_run_once(count, tmp_path):
   plan = expand(sweep(seeds=4), tmp_path)
@@ -147,14 +165,17 @@ def test_shipped_sweeps_are_as_their_docstrings_say(name, tmp_path):
   declared = load(path, "get_sweep")
   text = pathlib.Path(path).read_text()
   plan = expand(declared, tmp_path)
-  assert f"--sweep={path}" in text and f"{len(declared.arms)} arms × {len(declared.seed_list)} seeds" in text
-  assert len(declared.seed_list) >= 5 and len(plan.runs) == len(declared.arms) * len(declared.seed_list)
-  assert plan.stage and all(r.config.train.iterations <= 60 for r in plan.runs)
+  assert f"--sweep={path}" in text
+  if name != "ppo_vs_grpo":  # its first half chooses, on two seeds
+    assert f"{len(declared.arms)} arms × {len(declared.seed_list)} seeds" in text and len(declared.seed_list) >= 5
+  assert len(plan.runs) == len(declared.arms) * len(declared.seed_list)
+  assert all(r.config.train.iterations <= (60 if plan.stage else 100) for r in plan.runs)
 
 
 def test_the_eight_classics_are_there_and_all_presets():
-  assert set(FILES) == {"group_size", "kl", "advantage", "reduction", "epsilon_high", "update_epochs", "temperature",
-                        "presets"}
+  claims = {"ppo_vs_grpo", "length_bias", "difficulty_bias"}
+  assert set(FILES) - claims == {"group_size", "kl", "advantage", "reduction", "epsilon_high", "update_epochs",
+                                 "temperature", "presets"}
   assert set(load("configs/sweeps/presets.py", "get_sweep").arms) == set(PRESETS)
 
 

@@ -99,6 +99,7 @@ def test_each_arm_has_the_files_of_a_run_of_its_own(batch, tmp_path, monkeypatch
   assert main.run(config, workdirs[2]) == summaries[2]  # a finished run, whole by its hashes
 
 
+@pytest.mark.slow
 def test_a_batch_that_was_stopped_goes_on(batch, tmp_path, monkeypatch):
   workdirs = [tmp_path / str(arm) for arm in range(len(ARMS))]
   original = Stage.maybe_save
