@@ -61,7 +61,7 @@ def write_page(folders: Iterable[pathlib.Path], out: pathlib.Path, *, brief: boo
   collection, out = collect(folders), pathlib.Path(out)
   drawn, several = charts(collection), len(collection.arms) > 1
   parts = {name: getattr(tables, name)(collection)
-           for name in ("results", "health", "costs", "differences", "troubles", "runs")}
+           for name in ("results", "health", "costs", "differences", "findings", "troubles", "runs")}
   out.mkdir(parents=True, exist_ok=True)
   for name, file in () if brief else FILES.items():
     (out / file).write_text(tables.as_csv(parts[name]))

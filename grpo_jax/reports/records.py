@@ -29,6 +29,7 @@ class Record:
   rows: list[dict]  # metrics.jsonl of the last stage
   restarts: tuple[str, ...]  # "rl at 40": where it was continued after it had been stopped
   notes: dict  # of the last stage
+  findings: tuple[dict, ...]  # of the doctor: name, step, evidence, advice
 
   def of_kind(self, kind: str) -> list[dict]:
     """The rows of training or of evaluation."""
@@ -87,7 +88,8 @@ def read_run(folder: pathlib.Path, *, name="", arm="", seed=None, hashed="") -> 
   return Record(
     name or config.get("name", folder.name), arm, seed, hashed or folder.name.rsplit("-", 1)[-1], folder,
     {"running": "unfinished"}.get(status["state"], status["state"]), status.get("error", ""), config,
-    read_rows(folder / stages[-1] / "metrics.jsonl"), restarts, _json(folder / stages[-1] / "notes.json"))
+    read_rows(folder / stages[-1] / "metrics.jsonl"), restarts, _json(folder / stages[-1] / "notes.json"),
+    tuple(_json(folder / "summary.json").get("findings", ())))
 
 
 @dataclass(frozen=True)

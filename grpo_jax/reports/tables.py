@@ -103,6 +103,21 @@ def troubles(collection: Collection) -> list[dict]:
            "error": r.error} for r in (*collection.stages, *collection.records) if r.state != "done" or r.restarts]
 
 
+def findings(collection: Collection) -> list[dict]:
+  """What the doctor found, each kind once for an arm: in how many of its runs, where first, with that evidence."""
+  rows = []
+  for arm in collection.arms:
+    found: dict[str, list[tuple[Record, dict]]] = {}
+    for record in collection.records:
+      for one in record.findings if record.arm == arm else ():
+        found.setdefault(one["name"], []).append((record, one))
+    for name, made in found.items():
+      record, one = min(made, key=lambda pair: pair[1]["step"])
+      rows.append({"arm": arm, "finding": name, "runs": len({r.name for r, _ in made}), "first": one["step"],
+                   "in": record.name, "evidence": one["evidence"], "advice": one["advice"]})
+  return rows
+
+
 def runs(collection: Collection) -> list[dict]:
   """Every run with its measures and costs, the shared stage first."""
   return [{

@@ -1,6 +1,7 @@
 """Means, paired differences and intervals, tables and curves: worked by hand on folders written by hand."""
 
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -84,6 +85,17 @@ def test_costs_health_and_troubles_by_hand(sweep):
     ("c-s2", "unfinished", 0, "")]
   assert tables.differences(collection) == [
     {"arm": "b", "algorithm.beta": 0.0}, {"arm": "a", "algorithm.beta": 0.1}, {"arm": "c", "algorithm.beta": 0.2}]
+
+
+def test_findings_of_the_doctor_by_hand(sweep):
+  """Each kind once an arm, with the earliest of its evidence and the number of runs that have it."""
+  for seed, step in ((0, 9), (1, 4)):
+    found = [{"name": "truncated", "step": step, "evidence": f"<i>{step}</i>", "advice": "raise completion_buckets"}]
+    (sweep / f"run-1-{seed}/summary.json").write_text(json.dumps({"findings": found}))
+  assert tables.findings(collect([sweep])) == [
+    {"arm": "a", "finding": "truncated", "runs": 2, "first": 4, "in": "a-s1", "evidence": "<i>4</i>",
+     "advice": "raise completion_buckets"}]
+  assert "&lt;i&gt;4&lt;/i&gt;" in write_page([sweep], sweep).read_text()
 
 
 def test_the_page_has_it_all_and_escapes_what_it_is_given(sweep):
