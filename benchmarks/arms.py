@@ -1,9 +1,11 @@
 """Arms of a sweep as one vmapped program against runs one by one, and fused iterations against the loop of the host.
 
-  python benchmarks/arms.py [--arms 32] [--parameters 5000 20000 45000] [--tables warm fused startup]
+  python benchmarks/arms.py [--arms 32] [--parameters 5000 20000 45000] [--tables same warm fused startup]
 
-Every figure is a ratio measured in one process or in turn; times vary with the machine, ratios less. Three tables:
+Every figure is a ratio measured in one process or in turn; times vary with the machine, ratios less. Four tables:
 
+  same      each arm of one program against its solo run, metric by metric, over `--iterations` iterations on the
+            samples that the solo run drew
   warm      seconds of all arms, one program against solo programs one after the other, nothing compiled, 8 prompts a
             rollout; the arms on one host device, and split over one for each core; by the clock and in seconds of
             all cores, which other work on the machine changes less
@@ -87,6 +89,39 @@ def warm(count: int, K: int, parameters: int, rounds: int) -> dict:
   return {"parameters": sum(a.size for a in jax.tree.leaves(states.params)) // count, **least}
 
 
+def same(count: int, K: int, epsilon: float) -> dict:
+  """The largest differences between arms and their solo runs on the solo runs' samples, over all metrics and steps."""
+  from grpo_jax.distributed.mesh import sweep_mesh
+  from grpo_jax.runs.fused import metrics_of, parts_of
+  from grpo_jax.runs.iteration import many
+  from grpo_jax.runs.setup import make_setup
+  from grpo_jax.sweeps.arms import AXIS, many_over_arms
+  from grpo_jax.sweeps.vmapped import Arms
+
+  configs = arms_of(count, **{"train.prompts": 8, "train.fused_iterations": K, "train.iterations": K,
+                              "contamination": "off", "rewards.self_test": 0, "optimizer.epsilon": epsilon})
+  arms = Arms(configs, [], make_setup(configs[0], devices=jax.devices()[:1]))
+  take = lambda tree, a: jax.tree.map(lambda x: x[a], tree)  # noqa: E731
+  states, feds = jax.device_get(arms.fresh_state(None)), arms.feeds([0] * count, 0, K)
+  parts = parts_of(arms.runs[0], arms.rewards)
+  solo = jax.jit(lambda s, f, n: many(s, f, K, n, parts, keep_rollout=True))
+  alone = [jax.device_get(solo(take(states, a), feds[a].feeds, take(arms.numbers, a))[1]) for a in range(count)]
+  feeds = arms.stacked(feds).replace(rollout=jax.tree.map(lambda *a: np.stack(a), *[told.rollout for told in alone]))
+  together = jax.jit(many_over_arms(
+    sweep_mesh(count, jax.devices()[:1]), parts_of(arms.runs[0], arms.rewards, AXIS), feeds, arms.one_stream))
+  _, told = jax.device_get(together(states, feeds, np.int32(K), arms.numbers))
+  worst, where, entropies = 0.0, "", []
+  for a, fed in enumerate(feds):
+    for k in range(K):
+      mine, theirs = metrics_of(take(told, a), k, fed, 1.0), metrics_of(alone[a], k, fed, 1.0)
+      for name, value in theirs.items():
+        gap = abs(mine[name] - value) / max(1.0, abs(value))
+        if gap > worst:
+          worst, where = gap, f"{name} of arm {a}, iteration {k + 1}"
+    entropies.append(theirs["policy/entropy"])
+  return {"worst": worst, "where": where, "spread": float(np.ptp(entropies))}
+
+
 def fused(K: int, iterations: int) -> dict:
   """Iterations per second from the log of whole runs, the first stretch left out; and whether their metrics agree."""
   from grpo_jax import main
@@ -149,7 +184,7 @@ def main():
   parser.add_argument("--parameters", type=int, nargs="*", default=[5000, 20000, 45000], choices=list(WIDTHS))
   parser.add_argument("--rounds", type=int, default=5)
   parser.add_argument("--solo", type=int, default=2, help="whole solo runs that are timed")
-  parser.add_argument("--tables", nargs="*", default=["warm", "fused", "startup"])
+  parser.add_argument("--tables", nargs="*", default=["same", "warm", "fused", "startup"])
   args = parser.parse_args()
   if len(args.tables) > 1:  # each in a process of its own: they want other devices
     print(f"{args.arms} arms on {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} (an idle machine has about 0)")
@@ -161,6 +196,13 @@ def main():
       subprocess.run(command, env=environment, check=True, stderr=subprocess.DEVNULL)
     return
   TABLES[args.tables[0]](args)
+
+
+def print_same(args):
+  for epsilon in (1e-8, 1e-3):
+    row = same(args.arms, args.iterations, epsilon)
+    print(f"same      {args.arms} arms, {args.iterations} iterations, Adam's epsilon {epsilon:.0e}: largest difference "
+          f"{row['worst']:.1e} ({row['where']}); their entropies end {row['spread']:.3f} apart", flush=True)
 
 
 def print_warm(args):
@@ -186,7 +228,7 @@ def print_startup(args):
         f"{row['vmapped, all']:.1f} s, ratio {row['ratio']:.1f}", flush=True)
 
 
-TABLES = {"warm": print_warm, "fused": print_fused, "startup": print_startup}
+TABLES = {"same": print_same, "warm": print_warm, "fused": print_fused, "startup": print_startup}
 
 if __name__ == "__main__":
   main()

@@ -152,7 +152,7 @@ class Arms:
     for arm, run in enumerate(self.runs):
       answers = Answers(problems.examples, [], *jax.tree.map(lambda a: a[arm], told))  # noqa: B023
       metrics.append(heldout_metrics(answers, run.config.evaluate) | self.setup.notes)
-    seconds = time.perf_counter() - started
+    seconds = (time.perf_counter() - started) / len(self.runs)
     return [m | {"time/evaluate": seconds} for m in metrics]
 
 
@@ -221,7 +221,7 @@ def train_arms(arms: Arms, stage: Stage, state, devices) -> None:
     if i < total:  # while the devices compute
       feds = arms.feeds([fed.position for fed in feds], i, stretch(config, i))
     told = jax.device_get(told)
-    seconds = (time.perf_counter() - started) / current[0].count
+    seconds = (time.perf_counter() - started) / current[0].count / len(current)  # an arm's share
     for k in range(current[0].count):
       metrics = [
         metrics_of(jax.tree.map(lambda a: a[arm], told), k, fed, seconds)  # noqa: B023

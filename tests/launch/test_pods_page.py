@@ -1,11 +1,11 @@
-"""docs/pods.md is true: each `console` block holds what its commands print, and every script's --dry-run is there."""
+"""docs/pods.md and ablations.md: `console` blocks hold what their commands print, every script's --dry-run is there."""
 
 import re
 
 import pytest
 from cloud import ROOT, Cloud
 
-PAGE = (ROOT / "docs/pods.md").read_text()
+PAGE = "".join((ROOT / "docs" / page).read_text() for page in ("pods.md", "ablations.md"))
 BLOCKS = re.findall(r"^```console\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
 
