@@ -44,5 +44,5 @@ def test_every_script_and_verb_is_shown():
 
 
 def test_files_named_on_the_page_exist():
-  for name in set(re.findall(r"\b(?:launch|configs|docs)/[\w/.]+\.\w+", PAGE)):
+  for name in set(re.findall(r"\b(?:launch|configs|docs)/[\w/.]+\.\w+", PAGE)) - {"configs/sweeps/NAME.py"}:
     assert (ROOT / name).exists(), name
