@@ -9,7 +9,7 @@ without: the division gives groups that are nearly always right or wrong more we
 al. 2025, arXiv 2503.20783, section 3.1). Remedies: centre only, one deviation for the batch, or a floor under it.
 """
 
-from grpo_jax.sweeps.spec import Sweep, grid
+from grpo_jax.sweeps.spec import Sweep, grid, listed
 
 COLUMNS = {"kind": "columns", "digits": 2, "min_digits": 2, "align": True, "train_size": 3000, "heldout_size": 500}
 SOURCES = {"easy": {**COLUMNS, "operations": "+", "slip": 0.3}, "hard": {**COLUMNS, "operations": "-", "slip": 0.9}}
@@ -17,7 +17,8 @@ SOURCES = {"easy": {**COLUMNS, "operations": "+", "slip": 0.3}, "hard": {**COLUM
 
 def get_sweep():
   """The advantage cell alone, with accuracy by source."""
-  arms = grid(**{"algorithm.advantage": ("group_normalized", "centered", "batch_normalized", "group_floored")})
+  arms = grid(**{"algorithm.advantage": ("group_normalized", "centered", "batch_normalized")})
+  arms |= listed({"algorithm.advantage": "group_floored", "algorithm.spread_floor": 1.0})  # the batch's, at least
   common = {"data": {"kind": "mixture", "sources": SOURCES, "weights": dict.fromkeys(SOURCES, 1.0)}}
   return Sweep("difficulty_bias", base="configs/arithmetic.py:tiny", arms=arms, seeds=5, sft={}, budget={"steps": 60},
                common=common, measures=tuple(f"source/{name}/greedy" for name in SOURCES))

@@ -59,8 +59,24 @@ class MixtureSource:
     raise IndexError(f"a mixture of {len(self)} rows has no such row")
 
 
+@dataclasses.dataclass(frozen=True)
+class Labelled:
+  """A source whose examples are known by another name."""
+
+  source: Source
+  name: str
+
+  def __len__(self) -> int:
+    return len(self.source)
+
+  def __getitem__(self, i: int) -> Example:
+    return dataclasses.replace(self.source[i], source=self.name)
+
+
 def bare(source: Source) -> Source:
   """The same source without templates: row for row, the problems alone."""
+  if isinstance(source, Labelled):
+    return Labelled(bare(source.source), source.name)
   if isinstance(source, MixtureSource):
     return dataclasses.replace(source, sources=tuple(map(bare, source.sources)))
   return source.bare if isinstance(source, TemplatedSource) else source
@@ -167,13 +183,19 @@ def _fields(fields: Mapping[str, str] | None = None, answer_after: str = "") -> 
 
 
 def _mixture(split: str, *, sources: Mapping[str, Mapping], weights: Mapping[str, float]) -> Source:
-  """Sources and weights by name, in the order of the names: the order of writing means nothing."""
+  """Sources and weights by name, in the order of the names: the order of writing means nothing.
+
+  Parts whose examples would be known by one name, such as two of one kind, are known by theirs.
+  """
   if set(sources) != set(weights):
     raise ValueError(
       f"mixture: weights={sorted(weights)} must name the sources {sorted(sources)}; change either."
     )
   names = sorted(name for name in sources if weights[name] != 0)
   parts = tuple(make_source(sources[name], split) for name in names)
+  labels = [part[0].source for part in parts]
+  parts = tuple(part if labels.count(label) == 1 or isinstance(part, MixtureSource) else Labelled(part, name)
+                for part, label, name in zip(parts, labels, names, strict=True))
   return MixtureSource(parts, tuple(float(weights[name]) for name in names))
 
 

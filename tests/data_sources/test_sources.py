@@ -11,7 +11,7 @@ import pytest
 
 from grpo_jax.data.files import JsonLines, TableSource
 from grpo_jax.data.rows import Fields
-from grpo_jax.data.sources import KINDS, MixtureSource, Source, _options, make_source
+from grpo_jax.data.sources import KINDS, MixtureSource, Source, _options, bare, make_source
 from grpo_jax.data.tfds_source import make_builder
 
 SAMPLE = pathlib.Path(__file__).parent.parent / "data" / "gsm8k_sample.jsonl"
@@ -123,6 +123,17 @@ def test_mixture_from_config(tmp_path):
   assert mixture[81].source == "gsm8k_sample" and mixture[80].source == "add_1digit"
   with pytest.raises(IndexError):
     mixture[101]
+
+
+def test_parts_of_one_kind_are_told_apart_by_their_names_in_the_mixture(tmp_path):
+  """Templates, and the problems without them, keep the names."""
+  columns = {"kind": "columns", "digits": 1, "train_size": 8, "heldout_size": 2, "data_dir": str(tmp_path)}
+  sources = {"sums": columns, "differences": {**columns, "operations": "-"}, "words": GSM8K}
+  config = {"kind": "mixture", "sources": sources, "weights": dict.fromkeys(sources, 1), "prompt_template": "{prompt}?"}
+  mixture = make_source(config, "train")
+  for source, ends in ((mixture, "=?"), (bare(mixture), "=")):
+    assert [source[i].source for i in (0, 7, 8, 15, 16)] == ["differences"] * 2 + ["sums"] * 2 + ["gsm8k_sample"]
+    assert all(source[i].prompt.endswith(ends) for i in range(16))
 
 
 def test_gsm8k_through_tfds_follows_the_files(tmp_path):
