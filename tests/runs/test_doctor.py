@@ -70,8 +70,9 @@ def test_a_late_compilation_is_found_and_a_strict_run_stops_there(tmp_path, monk
 
 
 def test_the_healthy_default_run_has_no_findings():
-  rows = read_rows(ROOT / "docs" / "results" / "arithmetic" / "metrics.jsonl")
-  assert len(rows) > 200 and diagnose(rows, LIMITS) == []
+  for log in ("sft_metrics.jsonl", "metrics.jsonl"):
+    rows = read_rows(ROOT / "docs" / "results" / "arithmetic" / log)
+    assert len(rows) > 200 and diagnose(rows, LIMITS) == []
 
 
 def lines(n, **numbers):
@@ -83,7 +84,7 @@ def lines(n, **numbers):
   ("truncated", {"length__truncated": lambda i: 0.3}, 5),
   ("truncated", {"length__truncated": lambda i: 0.04 * i}, 9),  # the mean of 0.12 … 0.28 is at the limit
   ("kl", {"policy__kl": lambda i: 2.0 * (i >= 10)}, 13),
-  ("entropy", {"policy__entropy": lambda i: 1.0 if i < 10 else 0.05}, 15),
+  ("entropy", {"policy__entropy": lambda i: 1.0 if i < 10 else 0.05, "reward__total": lambda i: 0.1}, 15),
   ("sampler_gap", {"policy__sampler_gap": lambda i: 0.1}, 5),
   ("stalled", {"time__iteration": lambda i: 400.0 if i == 7 else 2.0}, 8),
   ("skipped", {"update__skipped": lambda i: float(i == 4)}, 5),
@@ -99,7 +100,8 @@ def test_a_finding_that_ceases_may_come_again():
 
 @pytest.mark.parametrize("numbers", [
   {"groups__no_signal": lambda i: 0.95, "reward__correct": lambda i: 0.97},  # solved
-  {"policy__entropy": lambda i: 1.0 if i < 10 else 0.01, "reward__correct": lambda i: 0.95},
+  {"policy__entropy": lambda i: float(i < 10), "reward__correct": lambda i: 0.95, "reward__total": lambda i: 1.0},
+  {"policy__entropy": lambda i: 1.0 if i < 10 else 0.01},  # of a supervised stage
   {"time__iteration": lambda i: 20.0 if i == 7 else 0.1},  # a hiccup of a quick run
   {"length__truncated": lambda i: 0.9 * (i == 9)},  # one line
   {"policy__kl": lambda i: float("nan")},
