@@ -25,6 +25,11 @@ import tiny  # noqa: E402
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+def pytest_collection_modifyitems(items):
+  """The longest files first: a worker that begins one when the others have ended makes all wait."""
+  items.sort(key=lambda item: not item.path.name.startswith("test_resume"))
+
+
 @pytest.fixture
 def x64():
   """64-bit types for the duration of a test."""
