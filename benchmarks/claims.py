@@ -176,7 +176,10 @@ def main() -> None:
   parser.add_argument("--rounds", type=int, default=12, help="of timing")
   parser.add_argument("--out", type=pathlib.Path, help="file for the table; it is printed too")
   args = parser.parse_args()
-  collection = collect([args.folder])
+  try:
+    collection = collect([args.folder])
+  except ValueError as error:
+    sys.exit(f"error: {error}")
   folders = {arm: {r.seed: r.folder for r in collection.of(arm)} for arm in ("grpo", "ppo")}
   if not all(folders.values()):
     sys.exit(f"error: {args.folder} has no finished runs of grpo and ppo; run configs/sweeps/ppo_vs_grpo.py first")

@@ -51,8 +51,11 @@ def main() -> None:
   parser.add_argument("folder", type=pathlib.Path)
   parser.add_argument("--out", type=pathlib.Path, required=True)
   args = parser.parse_args()
+  folders = sorted(path.parent for path in args.folder.glob("*/sweep.json"))
+  if not folders:
+    sys.exit(f"error: {args.folder} has no folders of sweeps in it; give the folder of launch/ablations.sh")
   args.out.mkdir(parents=True, exist_ok=True)
-  for folder in sorted(path.parent for path in args.folder.glob("*/sweep.json")):
+  for folder in folders:
     if not (folder / "curves.png").exists():
       print(f"left out: {folder}, which has not ended")
       continue

@@ -69,3 +69,12 @@ def test_findings_are_the_tables_of_the_page(tmp_path):
   text = (tmp_path / "out/by_hand.md").read_text()
   assert "4 runs: 4 done" in text and "| b | **+0.200 [+0.200, +0.200]** |" in text
   assert (tmp_path / "out/by_hand.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize("command", [["findings.py", "--out", "unused"], ["claims.py"]])
+def test_a_folder_that_holds_no_sweep_ends_in_a_sentence(command, tmp_path):
+  name, *rest = command
+  done = subprocess.run([sys.executable, f"benchmarks/{name}", str(tmp_path), *rest], cwd=ROOT, capture_output=True,
+                        text=True, timeout=120)
+  assert done.returncode == 1 and done.stderr.strip().splitlines()[-1].startswith(f"error: {tmp_path} h")
+  assert "Traceback" not in done.stderr and not (ROOT / "unused").exists()

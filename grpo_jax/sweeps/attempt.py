@@ -24,7 +24,7 @@ from grpo_jax.sweeps.vmapped import check_arms, program_of, run_vmapped
 
 
 def batches(runs: Sequence[Run], most: int) -> list[tuple[Run, ...]]:
-  """The runs that are not done, in batches of up to `most` that differ in numbers alone; 0 puts each by itself."""
+  """Runs in batches of up to `most` that differ in numbers alone; 0 puts each by itself."""
   found: dict[str, list[list[Run]]] = {}
   for run in runs:
     program = json.dumps(program_of(run.config), default=str) if most and not why_alone(run) else run.hash

@@ -72,7 +72,7 @@ def declaration(plan: Plan) -> dict:
 
 
 def show(plan: Plan, runs: tuple[Run, ...], most: int) -> None:
-  """The dry run: a line for each run, and how many of them are one program."""
+  """The dry run: a line for each run, and which of those that are not done would be one program."""
   every = [plan.stage, *runs] if plan.stage else list(runs)
   width = max(len(run.name) for run in every)
   print(f"sweep {plan.sweep.name}: {len(plan.sweep.arms)} arms x {len(plan.sweep.seed_list)} seeds, "
@@ -80,7 +80,8 @@ def show(plan: Plan, runs: tuple[Run, ...], most: int) -> None:
   for run in every:
     state = {"running": "unfinished"}.get(found := read_status(run.workdir)["state"], found)
     print(f"{run.name:{width}}  {run.hash}  {state:10}  {run.workdir}")
-  for batch in batches(runs, most) if most else ():
+  missing = [run for run in runs if read_status(run.workdir)["state"] != "done"]
+  for batch in batches(missing, most) if most else ():
     why = f": {text}" if len(batch) == 1 and (text := why_alone(batch[0])) else ""
     print(f"one program of {len(batch)}: {', '.join(run.name for run in batch)}{why}")
 
