@@ -26,32 +26,34 @@ def run(config, workdir: pathlib.Path) -> dict:
 
   from grpo_jax.distributed.multihost import check_agreement, code_version, is_first
   from grpo_jax.rewards.combine import Rewards
+  from grpo_jax.runs.claim import claim
   from grpo_jax.runs.evaluate import run_eval
   from grpo_jax.runs.export import write_export
   from grpo_jax.runs.fused import run_fused
+  from grpo_jax.runs.inputs import read_inputs
   from grpo_jax.runs.report import write_report
   from grpo_jax.runs.rl import run_rl
   from grpo_jax.runs.setup import facts_of, make_setup
-  from grpo_jax.runs.stage import claim
   from grpo_jax.runs.supervised import run_preference, run_sft
 
   check_agreement({"config": identity(config), "code": code_version(), "jax": jax.__version__})
+  inputs = read_inputs(config) if is_first() else None  # before anything reads them
   setup = make_setup(config)
   check_agreement({"data": facts_of(setup)})
   r = config.rewards
   options = {"workers": r.workers, "deadline_seconds": r.deadline_seconds, "max_error_rate": r.max_error_rate}
   params = None
   if config.task == "eval":
-    claim(workdir, config)
+    claim(workdir, config, inputs)
     return run_eval(setup, workdir)
   if not config.task.endswith("rl"):
-    claim(workdir, config)
+    claim(workdir, config, inputs)
     params = run_sft(setup, workdir) if config.task.startswith("sft") else None
     if config.task != "sft":
       params = run_preference(setup, workdir, config.task.removeprefix("sft_then_"), params)
   else:
     with Rewards(r.components.to_dict(), **options) as rewards:
-      claim(workdir, config)
+      claim(workdir, config, inputs)
       if r.self_test:
         test = rewards.self_test(setup.heldout.examples[: r.self_test])
         print(f"verifier self-test: gold {test['gold']:.3f}, wrong {test['wrong']:.3f} (n {test['n']})", flush=True)
@@ -104,7 +106,7 @@ def main(argv):
   except Preempted as stop:
     print(f"preempted: {stop}", flush=True)
     sys.exit(PREEMPTED_STATUS)
-  except (ValueError, RewardError) as error:
+  except (ValueError, RewardError, MemoryError) as error:
     sys.exit(f"error: {error}")
   except OSError as error:
     sys.exit(f"error: {error}; what was saved before is whole: make room or restore access, and run the same command")

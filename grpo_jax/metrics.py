@@ -4,6 +4,9 @@ import json
 import math
 import os
 import pathlib
+import shutil
+import sys
+from typing import NamedTuple
 
 from grpo_jax.distributed.multihost import is_first
 
@@ -37,7 +40,12 @@ class MetricsLog:
     """Opens for appending after `step`; -1 starts anew. Only the first process writes."""
     if not is_first():
       return
-    kept = [row for row in read_rows(self.path) if row["step"] <= step]
+    rows, bad = read_lines(self.path)
+    if bad:
+      copy = backed_up(self.path)
+      print(f"warning: {_unreadable(self.path, bad)}, left out; {len(rows)} others are kept, and the file as it was "
+            f"in {copy}", file=sys.stderr, flush=True)
+    kept = [row for row in rows if row["step"] <= step]
     write_whole(self.path, "".join(json.dumps(row) + "\n" for row in kept))
     self._file = self.path.open("a")
     if self._tensorboard:
@@ -79,13 +87,62 @@ class MetricsLog:
       self._wandb.finish()
 
 
-def read_rows(path) -> list[dict]:
-  """Rows of a metrics.jsonl; a last line cut off by a kill is left out."""
+def read_json(path, fix: str = "restore it from a copy, or remove it"):
+  """The object that a JSON file holds; ValueError with the file's name and `fix` where it is cut or no JSON."""
   path = pathlib.Path(path)
-  rows = []
-  for line in path.read_text().splitlines() if path.exists() else ():
+  try:
+    data = json.loads(path.read_bytes())
+  except ValueError as error:  # also bytes that are not UTF-8
+    raise ValueError(f"{path} cannot be read as JSON ({error}); {fix}.") from error
+  if not isinstance(data, dict):
+    raise ValueError(f"{path} must hold a JSON object, not {type(data).__name__}; {fix}.")
+  return data
+
+
+class Lines(NamedTuple):
+  """The lines of a log: rows that could be read, and the numbers (from 1) of lines that could not."""
+
+  rows: list[dict]
+  bad: list[int]
+
+
+def read_lines(path) -> Lines:
+  """All lines of a JSON-lines log that are objects with a whole number `step`; none where there is no file.
+
+  A last line that a kill cut off is neither a row nor bad.
+  """
+  path, found = pathlib.Path(path), Lines([], [])
+  text = path.read_bytes() if path.exists() else b""
+  for number, line in enumerate(text.splitlines(keepends=True), 1):
     try:
-      rows.append(json.loads(line))
-    except json.JSONDecodeError:
-      break
+      row = json.loads(line)
+      good = isinstance(row, dict) and isinstance(row.get("step"), int)
+    except ValueError:
+      good = False
+    if good:
+      found.rows.append(row)
+    elif line.endswith(b"\n"):
+      found.bad.append(number)
+  return found
+
+
+def read_rows(path) -> list[dict]:
+  """The rows of a log such as metrics.jsonl; lines that cannot be read are left out, with one warning."""
+  rows, bad = read_lines(path)
+  if bad:
+    print(f"warning: {_unreadable(path, bad)}, left out; {len(rows)} others are read", file=sys.stderr, flush=True)
   return rows
+
+
+def _unreadable(path, bad: list[int]) -> str:
+  some = ", ".join(map(str, bad[:5])) + (" …" if len(bad) > 5 else "")
+  return f"{path}: {len(bad)} lines cannot be read ({some})" if len(bad) > 1 else f"{path}: line {some} cannot be read"
+
+
+def backed_up(path: pathlib.Path) -> pathlib.Path:
+  """Copies a file to the first free name `NAME.1.bak`, `NAME.2.bak`, …, and returns that."""
+  number = 1
+  while (copy := path.with_name(f"{path.name}.{number}.bak")).exists():
+    number += 1
+  shutil.copy2(path, copy)
+  return copy

@@ -61,6 +61,8 @@ def default_config() -> ConfigDict:
     "every": 50,  # iterations (SFT: steps) between checkpoints; the last one is always saved
     "keep": 2,  # newest checkpoints kept; the best by held-out greedy accuracy is kept too
     "export": False,  # write the final policy as a Hugging Face directory, workdir/…/export
+    "start_anew": False,  # begin at 0 where all checkpoints are lost or damaged; the stage's folder is kept aside
+    "accept_changes": False,  # go on with other contents of data, model or reward files, or a schedule's end moved
   })
   c.log = ConfigDict({
     "every": 1,  # iterations (SFT: steps) between lines of metrics.jsonl

@@ -1,15 +1,27 @@
-"""Which run a config is: a hash of everything that what is computed depends on."""
+"""Which run a config is: a hash of everything that what is computed depends on; and what a later start may change."""
 
 import hashlib
 import json
 
 from ml_collections import ConfigDict
 
-# What may change between two starts of one run: how it is watched and kept, not what is computed.
+# How a run is watched and kept, not what is computed: no part of its identity.
 FREE_KEYS = (
   "checkpoint", "distributed", "doctor", "log", "contamination",
   "rewards.workers", "rewards.deadline_seconds", "rewards.self_test",
 )
+# Part of the identity, which names the default folder, but free to change when a run in a folder goes on: layout,
+# memory, and how often and on how much it is evaluated. They change last bits at most.
+RESUMABLE_KEYS = (
+  "name", "evaluate", "mesh", "train.micro_prompts", "train.micro_members", "train.logit_chunk", "sft.micro_batch",
+  "preference.micro_batch", "model.remat", "model.scan_layers", "model.attention", "rewards.max_error_rate",
+)
+# Where a stage ends: (the stages it ends, optimizers whose schedules depend on it).
+ENDS = {
+  "sft.steps": (("sft",), ("sft_optimizer",)),
+  "train.iterations": (("rl",), ("optimizer", "critic_optimizer")),
+  "preference.steps": (("dpo", "reward_model"), ("optimizer",)),
+}
 
 
 def identity(config: ConfigDict) -> str:
@@ -19,8 +31,17 @@ def identity(config: ConfigDict) -> str:
 
 def identity_items(config: ConfigDict) -> dict:
   """Flat key -> value of the config without the free keys."""
-  items = flat(config.to_dict()).items()
-  return {k: v for k, v in items if not any(k == free or k.startswith(f"{free}.") for free in FREE_KEYS)}
+  return {k: v for k, v in flat(config.to_dict()).items() if not below(k, FREE_KEYS)}
+
+
+def resumable(key: str, task: str) -> bool:
+  """Whether a run may go on with another value of this key; of `task=eval`, evaluate.* is the result itself."""
+  return below(key, RESUMABLE_KEYS) and not (task == "eval" and below(key, ("evaluate",)))
+
+
+def below(key: str, parents: tuple[str, ...]) -> bool:
+  """Whether a key is one of these, or in one of these sections."""
+  return any(key == parent or key.startswith(f"{parent}.") for parent in parents)
 
 
 def flat(tree: dict, prefix: str = "") -> dict:

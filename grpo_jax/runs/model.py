@@ -1,22 +1,24 @@
 """The model and tokenizer of a run, from whatever `model.path` names: files, a package, another run's folder."""
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
 from grpo_jax.config.defaults import default_config
+from grpo_jax.metrics import read_json
 from grpo_jax.models.config import ModelConfig
 from grpo_jax.models.load import open_any, resolve_model_path
 from grpo_jax.models.lora import LoraSpec, matched, merged
 from grpo_jax.models.shapes import shape_named
+from grpo_jax.runs.run_files import CONFIG, checked_config
+from grpo_jax.runs.saved import check_base, read_params, steps_in
 from grpo_jax.text.tokenizer import Tokenizer, character_tokenizer, load_tokenizer, wrap_tokenizer
+from grpo_jax.training.fingerprint import fingerprint
 
 ATTENTIONS = ("auto", "xla", "splash", "cudnn")
 UNROLL_LAYERS = 8  # on CPU, models up to this deep run faster with their layer loop unrolled
@@ -113,33 +115,30 @@ def _split(path: str) -> tuple[pathlib.Path, str]:
 def is_run(path: str) -> bool:
   """Whether this is the folder of a run, with or without `@STEP`."""
   folder, _ = _split(path)
-  file = folder / "config.json"
-  return file.is_file() and "identity" in json.loads(file.read_text())
+  file = folder / CONFIG
+  return file.is_file() and "identity" in read_json(file)
 
 
-def _step_of(directory: pathlib.Path, step: str) -> str:
+def _step_of(directory: pathlib.Path, step: str) -> int:
   """The step, or the newest where none is named; ValueError where it is not there."""
-  steps = sorted((p.name for p in directory.glob("*") if p.name.isdigit()), key=int)
-  if not steps or (step and step not in steps):
+  steps = steps_in(directory)
+  if not steps or (step and (not step.isdigit() or int(step) not in steps)):
     raise ValueError(f"{directory} has no checkpoint {step or 'at all'}, it has {steps}; finish the run or give one.")
-  return step or steps[-1]
-
-
-def _saved_params(directory: pathlib.Path, step: str) -> dict:
-  """Only the parameters of a checkpoint, as host arrays; the optimizer's state is not read."""
-  with ocp.PyTreeCheckpointer() as reader:
-    saved = directory.absolute() / _step_of(directory, step) / "default"
-    wanted = {"params": reader.metadata(saved).item_metadata["params"]}
-    as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
-    options = ocp.args.PyTreeRestore(item=wanted, restore_args=as_numpy, partial_restore=True)
-    return reader.restore(saved, args=options)["params"]
+  return int(step) if step else steps[-1]
 
 
 def run_config(folder: pathlib.Path) -> ConfigDict:
   """The config that a run's folder records; a run of earlier code has the defaults of keys that came later."""
   config = default_config().unlock()
-  config.update(json.loads((folder / "config.json").read_text())["config"])
+  config.update(checked_config(folder / CONFIG)["config"])
   return config
+
+
+def policy_files(path: str) -> list[pathlib.Path]:
+  """The files of the checkpoint that `model.path` names by the folder of a run; ValueError where there is none."""
+  folder, step = _split(path)
+  checkpoints = folder / run_config(folder).task.split("_then_")[-1] / "checkpoints"
+  return [file for file in (checkpoints / str(_step_of(checkpoints, step))).rglob("*") if file.is_file()]
 
 
 def load_run(path: str) -> Model:
@@ -156,16 +155,23 @@ def load_run(path: str) -> Model:
   _step_of(checkpoints, step)  # is it there?
 
   def read(dtype=np.float32, shardings=None):
-    params = _saved_params(checkpoints, step)
+    params, base = read_params(checkpoints, _step_of(checkpoints, step))
     if spec:
-      params = merged_export(model.weights, params, spec, config.lora.base_dtype)
+      params = merged_export(model.weights, params, spec, config.lora.base_dtype, lambda own: check_base(
+        checkpoints, base, own))
     params = jax.tree.map(lambda a: a.astype(dtype), params)
     return params if shardings is None else jax.tree.map(jax.device_put, params, shardings)
 
   return dataclasses.replace(model, weights=read)
 
 
-def merged_export(read: Callable, adapters, spec: LoraSpec, base_dtype: str) -> dict:
-  """Adapters merged into the base they were trained on, which `read` reads, as float32 host arrays."""
-  base = jax.tree.map(lambda a: a.astype(np.float32), read(jnp.dtype(base_dtype)))
+def merged_export(read: Callable, adapters, spec: LoraSpec, base_dtype: str, check: Callable | None = None) -> dict:
+  """Adapters merged into the base they were trained on, which `read` reads, as float32 host arrays.
+
+  `check` is given the base's fingerprint, and raises where it is another base.
+  """
+  base = read(jnp.dtype(base_dtype))
+  if check:
+    check(jax.jit(fingerprint)(base))
+  base = jax.tree.map(lambda a: a.astype(np.float32), base)
   return jax.tree.map(np.asarray, merged(base, adapters, spec.scale))

@@ -1,15 +1,43 @@
-"""Checkpoints that can be trusted: hashed leaf by leaf when saved, checked when read, set aside when damaged."""
+"""Checkpoints that can be trusted: the one door through which states and policies of a run come back from disk.
 
+Every leaf is hashed when it is saved and checked when it is read. What goes wrong is one of three things: damage (other
+bytes than were saved), another version of the state, or a fault of storage or memory. Only damage, and only where an
+earlier checkpoint is whole, renames anything.
+"""
+
+import errno
+import json
 import pathlib
+import re
 import sys
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from grpo_jax.checkpoint import Checkpoints
+from grpo_jax.checkpoint import STATE_VERSION, BadRecord, Checkpoints, leaf_names, leaf_types, read_record
 from grpo_jax.distributed.multihost import barrier, is_first
-from grpo_jax.training.fingerprint import fingerprint, leaf_fingerprints
+from grpo_jax.metrics import write_whole
+from grpo_jax.training.fingerprint import fingerprint, leaf_fingerprint, leaf_fingerprints
+from grpo_jax.training.state import TrainState
+
+NOT_DAMAGE = re.compile(
+  r"input/output error|OS error (?:5|11|12|13|23|24|110|116|121)\b|permission denied|stale file handle|too many open"
+  r"|timed? ?out|connection|transport|unavailable|deadline.exceeded|cancelled|aborted|resource.exhausted|out of memory"
+  r"|bad_alloc|cannot allocate", re.IGNORECASE)
+MEMORY = re.compile(r"resource.exhausted|out of memory|bad_alloc|cannot allocate|OS error 12\b", re.IGNORECASE)
+
+
+class Damaged(ValueError):
+  """Bytes of a checkpoint are not those that were saved."""
+
+
+class Unfit(ValueError):
+  """A whole checkpoint that cannot be used here: renamed, or of another version of the state or of orbax."""
+
+
+class NothingWhole(ValueError):
+  """There are checkpoints, and every one of them is damaged."""
 
 
 def bare(state):
@@ -19,40 +47,172 @@ def bare(state):
 
 def wrong_leaves(state, before, now) -> list[str]:
   """The leaves of a state whose fingerprints are not those they were before."""
-  paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(state)]
   unequal = (np.asarray(before) != np.asarray(now)).any(1)
-  return [path for path, bad in zip(paths, unequal, strict=True) if bad]
+  return [path for path, bad in zip(leaf_names(state), unequal, strict=True) if bad]
+
+
+def checked_record(directory: pathlib.Path, step: int) -> dict | None:
+  """The record of a checkpoint; None where earlier code wrote it, without one.
+
+  Raises:
+    Damaged: the record is not what was written.
+    Unfit: the folder had another name, or another version of the state is in it.
+  """
+  try:
+    record = read_record(directory / str(step))
+  except BadRecord as error:
+    raise Damaged(f"checkpoint {step} in {directory} is damaged: {error}.") from error
+  if record and record["step"] != step:
+    raise Unfit(
+      f"{directory / str(step)} is checkpoint {record['step']} under another name, nothing was changed; rename the "
+      f"folder to {record['step']}.")
+  if record and record["state_version"] != STATE_VERSION:
+    raise Unfit(
+      f"checkpoint {step} in {directory} has version {record['state_version']} of the state, this code has "
+      f"{STATE_VERSION}, nothing was changed; use the code that wrote it, or another --workdir.")
+  return record
+
+
+def check_structure(directory: pathlib.Path, step: int, record: dict | None, like) -> None:
+  """Raises Unfit naming the first leaf that a checkpoint has and `like` has not, or the other way round."""
+  if not record:
+    return
+  theirs, ours = ({name: (dtype, tuple(shape)) for name, dtype, shape in leaves}
+                  for leaves in (record["leaves"], leaf_types(like)))
+  differing = [name for name in (ours | theirs) if ours.get(name) != theirs.get(name)]
+  if differing:
+    name = differing[0]
+    here, there = ("no such leaf" if leaf is None else f"{leaf[0]}{list(leaf[1])}"
+                   for leaf in (ours.get(name), theirs.get(name)))
+    raise Unfit(
+      f"checkpoint {step} in {directory} is of another version of the state: {name} is {there} in it and {here} in "
+      f"this code ({len(differing)} leaves differ), nothing was changed; use the code and data that wrote it, or "
+      "another --workdir.")
+
+
+def fault(directory: pathlib.Path, step: int, error: Exception, record: dict | None) -> Exception:
+  """What to raise for an error of reading: `Damaged`, or an error that says nothing about the checkpoint's bytes."""
+  if isinstance(error, (Damaged, Unfit)):
+    return error
+  text = f"{type(error).__name__}: {error}".replace(str(directory), "…")[:300]
+  name = f"checkpoint {step} in {directory}"
+  if isinstance(error, MemoryError) or MEMORY.search(text):
+    return MemoryError(f"{name} could not be read for want of memory, nothing was changed ({text})")
+  if NOT_DAMAGE.search(text) or (isinstance(error, OSError) and not isinstance(error, FileNotFoundError)):
+    number = getattr(error, "errno", None) or errno.EIO
+    return OSError(number, f"{name} could not be read, nothing was changed ({text})")
+  if record and record["orbax"] != ocp.__version__:
+    return Unfit(f"{name} was written with orbax {record['orbax']} and cannot be read with {ocp.__version__}, "
+                      f"nothing was changed; install the former ({text}).")
+  try:
+    for file in (directory / str(step)).rglob("*"):
+      if file.is_file():
+        with file.open("rb") as stream:
+          while stream.read(1 << 24):
+            pass
+  except OSError as unreadable:
+    return OSError(unreadable.errno or errno.EIO, f"{name} could not be read, nothing was changed ({unreadable})")
+  return Damaged(f"{name} is damaged: {text}")
+
+
+def _verified(directory: pathlib.Path, step: int, like, restore, hashed):
+  """What `restore(like)` reads of a checkpoint, every leaf checked; `like` and the result have hashes.
+
+  Raises:
+    Damaged, Unfit, OSError, MemoryError.
+  """
+  record = None
+  try:
+    record = checked_record(directory, step)
+    check_structure(directory, step, record, like)
+    restored = restore(like)
+    plain = restored.replace(hashes=None)
+    wrong = wrong_leaves(plain, restored.hashes, hashed(plain))
+  except Exception as error:  # orbax, tensorstore and zarr each have their own for bytes that make no sense
+    raise fault(directory, step, error, record) from error
+  if wrong:
+    raise Damaged(f"checkpoint {step} in {directory} is damaged: other bytes than were saved in {', '.join(wrong[:3])}")
+  return restored
 
 
 def read_step(directory: pathlib.Path, step: int, state):
   """The state of a checkpoint that was kept, for who only reads: nothing in the folder changes.
 
   Raises:
-    ValueError: the checkpoint is damaged, or was made on another frozen base.
+    ValueError: the checkpoint is damaged, of another version of the state, or was made on another frozen base.
+    OSError, MemoryError: it could not be read.
   """
   own, hashed = bare(state), jax.jit(leaf_fingerprints)
-  shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding),
-                        own.replace(hashes=hashed(own)))
-  with ocp.StandardCheckpointer() as reader:
-    restored = reader.restore((directory / str(step) / "default").absolute(), shapes)
-  plain = restored.replace(hashes=None)
-  if wrong := wrong_leaves(plain, restored.hashes, hashed(plain)):
-    raise ValueError(f"checkpoint {step} in {directory} is damaged: {', '.join(wrong[:3])}; remove it.")
-  check_base(directory, restored, own)
-  return plain.replace(base=state.base)
+  like = own.replace(hashes=hashed(own))
+
+  def restore(like):
+    shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), like)
+    with ocp.StandardCheckpointer() as reader:
+      return reader.restore((directory / str(step) / "default").absolute(), shapes)
+
+  restored = _verified(directory, step, like, restore, hashed)
+  check_base(directory, restored.base, own.base)
+  return restored.replace(hashes=None, base=state.base)
 
 
-def check_base(directory: pathlib.Path, restored, like) -> None:
-  """Raises ValueError where adapters were trained on another base than this one."""
-  if like.base is not None and (np.asarray(restored.base) != np.asarray(like.base)).any():
+def read_params(directory: pathlib.Path, step: int) -> tuple[dict, np.ndarray | None]:
+  """(parameters, fingerprint of the frozen base or None) of a checkpoint as host arrays, every leaf checked.
+
+  The optimizer's state is not read. Raises as `read_step`.
+  """
+  record = None
+  try:
+    record = checked_record(directory, step)
+    with ocp.PyTreeCheckpointer() as reader:
+      folder = (directory / str(step) / "default").absolute()
+      tree = reader.metadata(folder).item_metadata.tree
+      wanted = {name: tree[name] for name in ("params", "base", "hashes") if tree.get(name) is not None}
+      as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
+      options = ocp.args.PyTreeRestore(item=wanted, restore_args=as_numpy, partial_restore=True)
+      saved = reader.restore(folder, args=options)
+    names = [name for name, *_ in record["leaves"]] if record else _names_of(tree)
+    names = [name for name in names if name != "hashes"]
+    read = {"params": saved["params"]} | ({"base": saved["base"]} if "base" in saved else {})
+    _check_read(read, dict(zip(names, saved["hashes"], strict=True)))
+  except Exception as error:
+    raise fault(directory, step, error, record) from error
+  return saved["params"], saved.get("base")
+
+
+def _names_of(tree: dict) -> list[str]:
+  """Leaf names of a state that was saved without a record, in the order of its hashes."""
+  return leaf_names(TrainState(**{name: tree.get(name) for name in TrainState.__dataclass_fields__ if name in tree}))
+
+
+def _check_read(read: dict, hashes: dict) -> None:
+  expected = {name for name in hashes if name.split(".")[0] in ("params", "base")}
+  if missing := expected ^ set(leaf_names(read)):
+    raise Damaged(f"the checkpoint is damaged: {sorted(missing)[0]} is not what was saved")
+  for name, leaf in zip(leaf_names(read), jax.tree.leaves(read), strict=True):
+    if (np.asarray(jax.jit(leaf_fingerprint)(leaf)) != hashes[name]).any():
+      raise Damaged(f"the checkpoint is damaged: other bytes than were saved in {name}")
+
+
+def check_base(directory: pathlib.Path, restored, own) -> None:
+  """Raises ValueError where adapters were trained on another base than this one; both are fingerprints or None."""
+  if own is not None and (np.asarray(restored) != np.asarray(own)).any():
     raise ValueError(
       f"model.path: the checkpoints in {directory} were made on other base weights (fingerprint "
-      f"{np.asarray(restored.base).tolist()}, now {np.asarray(like.base).tolist()}); give the model they belong to, "
+      f"{np.asarray(restored).tolist()}, now {np.asarray(own).tolist()}); give the model they belong to, "
       "or another --workdir.")
 
 
+def steps_in(directory: pathlib.Path) -> list[int]:
+  """Steps of the checkpoints in a folder, the newest last."""
+  return sorted(int(path.name) for path in directory.glob("*") if path.name.isdigit())
+
+
 class Saved:
-  """The checkpoints of a stage. Of a frozen base (LoRA) only a fingerprint is kept."""
+  """The checkpoints of a stage. Of a frozen base (LoRA) only a fingerprint is kept.
+
+  `saved.json` beside their folder holds the newest step that was complete: who finds no checkpoint knows from it that
+  there was one.
+  """
 
   def __init__(self, directory: pathlib.Path, keep: int):
     self.directory, self._keep = directory, keep
@@ -83,51 +243,69 @@ class Saved:
 
   def save(self, step: int, state, greedy: float | None = None) -> None:
     """Starts saving and returns."""
+    self.wait()
     self.checkpoints.save(step, self._kept(state), greedy)
 
   def newest(self, state):
     """(step, state) of the newest checkpoint whose every leaf is what was saved; (0, `state`) where there is none.
 
-    A damaged one is set aside as STEP.damaged, with a message, and the one before is tried.
+    Damaged ones after it are renamed to STEP.damaged, with a message; where none is whole, nothing is renamed.
 
     Raises:
-      ValueError: the checkpoint was made on another frozen base.
+      NothingWhole: all are damaged.
+      Unfit: one is of another version of the state, or has another name.
+      ValueError: one was made on another frozen base.
+      OSError, MemoryError: one could not be read.
     """
-    like, damaged = self._like, False
-    while step := self.latest():
+    damaged: dict[int, Damaged] = {}
+    for step in reversed(self.checkpoints.steps()):
       try:
-        restored = self.checkpoints.restore(like, step)
-        wrong = self._wrong_leaves(restored)
-      except Exception as error:  # orbax, tensorstore and zarr each have their own for bytes that make no sense
-        restored, wrong = None, [f"{type(error).__name__}: {str(error)[:300]}"]
-      if not wrong:
-        check_base(self.directory, restored, like)
-        return step, restored.replace(base=state.base, hashes=None)
-      damaged = True
-      print(f"error: checkpoint {step} in {self.directory} is damaged ({'; '.join(wrong[:3])}); using the one before",
-            file=sys.stderr, flush=True)
-      self._set_aside(step)
+        restored = _verified(self.directory, step, self._like, lambda like: self.checkpoints.restore(like, step),  # noqa: B023
+                             self._hash)
+      except Damaged as error:
+        damaged[step] = error
+        continue
+      check_base(self.directory, restored.base, self._like.base)
+      if damaged:
+        self._set_aside(damaged, step)
+      return step, restored.replace(base=state.base, hashes=None)
     if damaged:
-      raise ValueError(f"{self.directory} holds no checkpoint that is whole; remove the folder to begin anew.")
+      raise NothingWhole(
+        f"{self.directory} holds no checkpoint that is whole; remove the folder to begin anew, or give "
+        f"--config.checkpoint.start_anew=true, which keeps it under another name "
+        f"({'; '.join(map(str, damaged.values()))})")
     return 0, state
 
-  def _wrong_leaves(self, restored) -> list[str]:
-    plain = restored.replace(hashes=None)
-    wrong = wrong_leaves(plain, restored.hashes, self._hash(plain))
-    return [f"{path} has other bytes than were saved" for path in wrong]
-
-  def _set_aside(self, step: int) -> None:
+  def _set_aside(self, damaged: dict[int, Damaged], whole: int) -> None:
+    for step, error in damaged.items():
+      print(f"warning: {error}; kept as {step}.damaged, going on from {whole}", file=sys.stderr, flush=True)
     self.checkpoints.close()
-    if is_first():
-      (self.directory / str(step)).rename(self.directory / f"{step}.damaged")
-    barrier(f"damaged {step}")
+    for step in damaged if is_first() else ():
+      target = self.directory / f"{step}.damaged"
+      while target.exists():
+        target = target.with_name(f"{target.name}+")
+      (self.directory / str(step)).rename(target)
+    barrier(f"damaged {whole}")
     self._open()
     self.checkpoints.warm_up(self._like)
 
   def wait(self) -> None:
     """Until what is being written is on disk."""
     self.checkpoints.wait()
+    if is_first() and self.latest() and self.latest() != saved_before(self.directory):
+      write_whole(self.directory.with_name("saved.json"), json.dumps({"latest": self.latest()}))
 
   def close(self) -> None:
     """Waits, then lets go of the folder."""
+    self.wait()
     self.checkpoints.close()
+
+
+def saved_before(directory: pathlib.Path) -> int:
+  """The newest step that was ever complete in a folder of checkpoints, 0 where none was or nothing says so."""
+  try:
+    return int(json.loads(directory.with_name("saved.json").read_bytes())["latest"])
+  except FileNotFoundError:
+    return 0
+  except (ValueError, KeyError, TypeError):
+    return 1  # the file is torn: something was saved

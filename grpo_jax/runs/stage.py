@@ -1,88 +1,50 @@
-"""The clerk of one stage of a run: resume, log lines, checkpoints, and the record of its environment."""
+"""The clerk of one stage of a run: resume, log lines, checkpoints."""
 
 import json
-import os
 import pathlib
 import time
-import warnings
 
 import jax
-import jaxlib
 from ml_collections import ConfigDict
 
-from grpo_jax.config.identity import identity_items
 from grpo_jax.distributed.multihost import Deadline, barrier, is_first
 from grpo_jax.distributed.preemption import Preempted, Preemption
 from grpo_jax.metrics import MetricsLog, read_rows, write_whole
+from grpo_jax.runs.claim import recorded_inputs
 from grpo_jax.runs.doctor import Doctor, Unhealthy, compilations
+from grpo_jax.runs.inputs import rewritten
+from grpo_jax.runs.lost import check_kept, keep_aside
 from grpo_jax.runs.memory import forget_peak, peak_memory
-from grpo_jax.runs.saved import Saved
-
-
-def environment() -> dict:
-  """What bit-for-bit resume depends on besides the config."""
-  device = jax.devices()[0]
-  return {
-    "jax": jax.__version__, "jaxlib": jaxlib.__version__, "device": device.device_kind, "devices": jax.device_count(),
-    "cores": os.cpu_count(), "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
-  }
-
-
-def changed_environment(workdir: pathlib.Path) -> dict:
-  """{fact: (when a run in `workdir` last started, now)} of those that changed; empty where none has started."""
-  path = workdir / "environment.json"
-  before = json.loads(path.read_text()) if path.exists() else environment()
-  return {k: (before.get(k), v) for k, v in environment().items() if before.get(k) != v}
-
-
-def claim(workdir: pathlib.Path, config: ConfigDict) -> None:
-  """Makes the workdir this config's, or raises ValueError naming the keys in which another config has it."""
-  if is_first():
-    _claim(workdir, config)
-  barrier("claim")
-
-
-def _claim(workdir: pathlib.Path, config: ConfigDict) -> None:
-  workdir.mkdir(parents=True, exist_ok=True)
-  path, mine = workdir / "config.json", identity_items(config)
-  if path.exists():
-    theirs = json.loads(path.read_text())["identity"]
-    mine_json = json.loads(json.dumps(mine))
-    changed = sorted(k for k in theirs.keys() | mine_json.keys() if theirs.get(k) != mine_json.get(k))
-    if changed:
-      key = changed[0]
-      raise ValueError(
-        f"workdir {workdir} holds a run with {key}={theirs.get(key)!r}, this one has {key}={mine_json.get(key)!r}"
-        f" ({len(changed)} keys differ); give another --workdir or delete that one."
-      )
-  _write(path, {"identity": mine, "config": config.to_dict()})
-  if changed := changed_environment(workdir):
-    warnings.warn(f"environment changed since this run began, last bits may differ: {changed}", stacklevel=2)
-  _write(workdir / "environment.json", environment())
-
-
-def _write(path: pathlib.Path, data) -> None:
-  write_whole(path, json.dumps(data, indent=1, sort_keys=True, default=str))
+from grpo_jax.runs.saved import NothingWhole, Saved
 
 
 class Stage:
-  """One stage (sft or rl) in `workdir/name`: where it starts, what it logs, when it saves."""
+  """One stage (sft or rl) in `workdir/name`: where it starts, what it logs, when it saves.
 
-  def __init__(self, workdir, config: ConfigDict, *, total: int, name: str):
+  Raises:
+    ValueError: the folder has lost its checkpoints or its log; see `runs/lost.py`.
+  """
+
+  def __init__(self, workdir, config: ConfigDict, *, total: int, name: str, logs: bool = True):
     self.name, self.total, self.every, self.log_every = name, total, config.checkpoint.every, config.log.every
-    self.directory = pathlib.Path(workdir) / name
+    self.directory, self._choices = pathlib.Path(workdir) / name, config.checkpoint
     forget_peak()
-    if is_first():
-      self.directory.mkdir(parents=True, exist_ok=True)
-    barrier(self.name)
-    self.saved = Saved(self.directory / "checkpoints", keep=config.checkpoint.keep)
-    self.start, self._newest = self.saved.latest(), None
+    check_kept(self.directory, config.checkpoint, logs)
+    self._open()
+    self._inputs = recorded_inputs(pathlib.Path(workdir)) if is_first() else {}
     log = config.log
     self._metrics = MetricsLog(
       self.directory, tensorboard=log.tensorboard, wandb_project=log.wandb_project, config=config.to_dict())
     self._clock, self._preemption, self._compiled = None, Preemption(), 0
     self._strict, self._doctor = config.doctor.strict, Doctor(config.doctor, config.evaluate.component)
     self._deadline = Deadline(config.distributed.deadline_seconds if jax.process_count() > 1 else 0)
+
+  def _open(self) -> None:
+    if is_first():
+      self.directory.mkdir(parents=True, exist_ok=True)
+    barrier(self.name)
+    self.saved = Saved(self.directory / "checkpoints", keep=self._choices.keep)
+    self.start, self._newest = self.saved.latest(), None
 
   @property
   def done(self) -> bool:
@@ -92,8 +54,16 @@ class Stage:
   def warm_up(self, state) -> None:
     """Compiles what saving needs, and reads the newest checkpoint that is whole: where this stage starts."""
     self.saved.warm_up(state)
-    if self.start:
-      self.start, self._newest = self.saved.newest(state)
+    try:
+      if self.start:
+        self.start, self._newest = self.saved.newest(state)
+    except NothingWhole as error:
+      if not self._choices.start_anew:
+        raise
+      self.saved.close()
+      keep_aside(self.directory, error)
+      self._open()
+      self.saved.warm_up(state)
 
   def resume(self, state):
     """The newest checkpoint's state, else the given one; log lines later than it are dropped."""
@@ -147,6 +117,9 @@ class Stage:
     leave = self._preemption.reached() and step < self.total
     if leave or step == self.total or (self.every and step % self.every == 0):
       self._metrics.sync()
+      if name := rewritten(self._inputs):
+        raise ValueError(f"{name} was rewritten while this run reads it, so {self.name} step {step} is not saved; "
+                         "restore it and run the same command, which goes on from the last checkpoint.")
       self.saved.save(step, state, greedy)
     if leave:
       self.saved.wait()
@@ -163,4 +136,5 @@ class Stage:
     self._leave()
     if not self.done and is_first():
       self._metrics.close()
-      _write(self.directory / "notes.json", notes | peak_memory())
+      text = json.dumps(notes | peak_memory(), indent=1, sort_keys=True, default=str)
+      write_whole(self.directory / "notes.json", text)

@@ -20,12 +20,13 @@ from grpo_jax.config.identity import flat, identity
 from grpo_jax.data.order import Stream
 from grpo_jax.evaluation.heldout import Answers
 from grpo_jax.metrics import MetricsLog
+from grpo_jax.runs.claim import claim
 from grpo_jax.runs.fused import Fed, feed, metrics_of, numbers_of, order, stretch, token_rewards
 from grpo_jax.runs.heldout import heldout_metrics
 from grpo_jax.runs.report import write_summary
 from grpo_jax.runs.rl import RLRun
 from grpo_jax.runs.setup import Setup, make_setup, maker, pretrained
-from grpo_jax.runs.stage import Stage, claim
+from grpo_jax.runs.stage import Stage
 from grpo_jax.runs.supervised import run_sft
 from grpo_jax.runs.validate import algorithm_spec, check_on_device, validate
 from grpo_jax.sweeps.arms import ArmPrograms, compile_arms
@@ -180,9 +181,9 @@ def run_vmapped(configs: list[ConfigDict], workdirs: list, sft_params=None, devi
   setup = dataclasses.replace(setup, cfg=dataclasses.replace(setup.cfg, attention="xla"))
   arms = Arms(configs, workdirs, setup)
   for workdir, config in zip(workdirs, configs, strict=True):
-    claim(workdir, config)
+    claim(workdir, config, extend=False)
   name = hashlib.sha256("".join(map(identity, configs)).encode()).hexdigest()[:8]
-  stage = Stage(workdirs[0], arms.config, total=arms.config.train.iterations, name=f"vmapped-{name}")
+  stage = Stage(workdirs[0], arms.config, total=arms.config.train.iterations, name=f"vmapped-{name}", logs=False)
   if not stage.done:
     train_arms(arms, stage, arms.fresh_state(_initial(arms, sft_params)), devices)
   stage.finish(arms.setup.notes)

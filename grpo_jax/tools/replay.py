@@ -28,6 +28,7 @@ from grpo_jax.metrics import read_rows
 from grpo_jax.reports.rollouts import KeptRollout, kept_steps, read_rollout, rollout_file
 from grpo_jax.rewards.combine import Rewards
 from grpo_jax.rewards.self_test import RewardError
+from grpo_jax.runs.claim import changed_environment
 from grpo_jax.runs.kept import Made, kept_rollout
 from grpo_jax.runs.model import run_config
 from grpo_jax.runs.programs import Programs
@@ -35,7 +36,6 @@ from grpo_jax.runs.rl import RLRun
 from grpo_jax.runs.rl_programs import compile_rl
 from grpo_jax.runs.saved import bare, read_step, wrong_leaves
 from grpo_jax.runs.setup import make_setup
-from grpo_jax.runs.stage import changed_environment
 from grpo_jax.runs.supervised import run_sft
 from grpo_jax.tools.variants import compare_rows, show_rows
 from grpo_jax.training.fingerprint import leaf_fingerprints
