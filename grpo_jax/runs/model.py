@@ -121,10 +121,10 @@ def is_run(path: str) -> bool:
 
 def _step_of(directory: pathlib.Path, step: str) -> int:
   """The step, or the newest where none is named; ValueError where it is not there."""
-  steps = steps_in(directory)
-  if not steps or (step and (not step.isdigit() or int(step) not in steps)):
+  steps = [str(found) for found in steps_in(directory)]
+  if not steps or (step and step not in steps):
     raise ValueError(f"{directory} has no checkpoint {step or 'at all'}, it has {steps}; finish the run or give one.")
-  return int(step) if step else steps[-1]
+  return int(step or steps[-1])
 
 
 def run_config(folder: pathlib.Path) -> ConfigDict:

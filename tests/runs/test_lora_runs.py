@@ -18,6 +18,7 @@ from grpo_jax.models.peft_io import load_peft
 from grpo_jax.models.whole_vocabulary import full_logits
 from grpo_jax.rewards.combine import Rewards
 from grpo_jax.runs import rl
+from grpo_jax.runs.model import load_run
 from grpo_jax.runs.setup import fresh_state, make_setup
 from grpo_jax.runs.stage import Stage
 
@@ -110,8 +111,14 @@ def test_a_killed_run_continues_and_another_base_is_refused(finished, tmp_path, 
   data = bytearray(weights.read_bytes())
   data[-3] ^= 1  # one bit of one weight
   weights.write_bytes(data)
+  with pytest.raises(ValueError, match=r"other contents of model\.path=.*: model\.safetensors was"):
+    main.run(c, tmp_path / "other")
+  c = c.copy_and_resolve_references()
+  c.checkpoint.accept_changes = True  # but adapters never go onto another base
   with pytest.raises(ValueError, match=r"model\.path: the checkpoints .* were made on other base weights"):
     main.run(c, tmp_path / "other")
+  with pytest.raises(ValueError, match=r"model\.path: the checkpoints .* were made on other base weights"):
+    load_run(str(tmp_path / "other")).weights()
 
 
 def test_adapters_go_through_sft_and_become_the_reference_of_rl(tmp_path):
