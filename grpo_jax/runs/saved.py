@@ -77,7 +77,7 @@ def check_structure(directory: pathlib.Path, step: int, record: dict | None, lik
   """Raises Unfit naming the first leaf that a checkpoint has and `like` has not, or the other way round."""
   if not record:
     return
-  theirs, ours = ({name: (dtype, tuple(shape)) for name, dtype, shape in leaves}
+  theirs, ours = ({name: (dtype, tuple(shape)) for name, dtype, shape in leaves if name != "hashes"}
                   for leaves in (record["leaves"], leaf_types(like)))
   differing = [name for name in (ours | theirs) if ours.get(name) != theirs.get(name)]
   if differing:
