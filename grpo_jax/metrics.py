@@ -106,8 +106,10 @@ class Lines(NamedTuple):
   bad: list[int]
 
 
-def read_lines(path) -> Lines:
-  """All lines of a JSON-lines log that are objects with a whole number `step`; none where there is no file.
+def read_lines(path, *, kinds: bool = True) -> Lines:
+  """All lines of a JSON-lines log that are objects with a whole number `step` and, with `kinds`, a text `kind`.
+
+  None where there is no file.
 
   A last line that a kill cut off is neither a row nor bad.
   """
@@ -117,6 +119,7 @@ def read_lines(path) -> Lines:
     try:
       row = json.loads(line)
       good = isinstance(row, dict) and isinstance(row.get("step"), int)
+      good = good and (not kinds or isinstance(row.get("kind"), str))
     except ValueError:
       good = False
     if good:
@@ -126,9 +129,9 @@ def read_lines(path) -> Lines:
   return found
 
 
-def read_rows(path) -> list[dict]:
+def read_rows(path, *, kinds: bool = True) -> list[dict]:
   """The rows of a log such as metrics.jsonl; lines that cannot be read are left out, with one warning."""
-  rows, bad = read_lines(path)
+  rows, bad = read_lines(path, kinds=kinds)
   if bad:
     print(f"warning: {_unreadable(path, bad)}, left out; {len(rows)} others are read", file=sys.stderr, flush=True)
   return rows

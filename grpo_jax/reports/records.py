@@ -3,12 +3,13 @@
 import dataclasses
 import json
 import pathlib
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
 from grpo_jax.config.identity import flat
-from grpo_jax.metrics import read_rows
+from grpo_jax.metrics import read_json, read_rows
 
 SEEDS = ("seed", "data_seed")  # runs that differ in these alone are one arm
 LABELS = ("name", *SEEDS)
@@ -64,9 +65,11 @@ class Record:
 
 
 def _json(path: pathlib.Path) -> dict:
+  """What a side file says; nothing where it is missing or, with a warning, torn: runs write these anew."""
   try:
-    return json.loads(path.read_text())
-  except (FileNotFoundError, json.JSONDecodeError):
+    return read_json(path, "it is taken as missing") if path.exists() else {}
+  except ValueError as error:
+    print(f"warning: {error}", file=sys.stderr, flush=True)
     return {}
 
 
@@ -78,13 +81,14 @@ def read_status(folder: pathlib.Path) -> dict:
 def read_run(folder: pathlib.Path, *, name="", arm="", seed=None, hashed="") -> Record:
   """The record of a folder; what is not given is taken from its config."""
   folder = pathlib.Path(folder)
-  config = flat(_json(folder / "config.json").get("config", {}))
+  file = folder / "config.json"
+  config = flat(read_json(file, "restore it from a copy").get("config", {}) if file.exists() else {})
   stages = str(config.get("task", "")).split("_then_")
   status, seed = read_status(folder), config.get("seed", 0) if seed is None else seed
   if status["state"] == "missing" and config:  # a run outside of a sweep
     status = {"state": "done" if (folder / "summary.json").exists() else "running"}
   restarts = tuple(
-    f"{stage} at {row['step']}" for stage in stages for row in read_rows(folder / stage / "starts.jsonl")[1:])
+    f"{stage} at {row['step']}" for stage in stages for row in read_rows(folder / stage / "starts.jsonl", kinds=False)[1:])
   return Record(
     name or config.get("name", folder.name), arm, seed, hashed or folder.name.rsplit("-", 1)[-1], folder,
     {"running": "unfinished"}.get(status["state"], status["state"]), status.get("error", ""), config,
@@ -131,7 +135,8 @@ def collect(folders: Iterable[pathlib.Path]) -> Collection:
     ValueError: a folder is neither.
   """
   folders = list(map(pathlib.Path, folders))
-  sweeps = [(f, json.loads((f / "sweep.json").read_text())) for f in folders if (f / "sweep.json").exists()]
+  fix = "run the sweep's command again, which writes it"
+  sweeps = [(f, read_json(f / "sweep.json", fix)) for f in folders if (f / "sweep.json").exists()]
   plain = [f for f in folders if not (f / "sweep.json").exists()]
   for folder in plain:
     if not (folder / "config.json").exists():

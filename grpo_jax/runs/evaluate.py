@@ -11,7 +11,7 @@ from grpo_jax.config.identity import identity_items
 from grpo_jax.evaluation.benchmarks import benchmark
 from grpo_jax.evaluation.heldout import Answers, with_intervals
 from grpo_jax.evaluation.votes import answer_key, maj_at_k
-from grpo_jax.metrics import write_whole
+from grpo_jax.metrics import read_json, write_whole
 from grpo_jax.rewards.combine import Rewards
 from grpo_jax.runs.heldout import ask_policy, heldout_metrics
 from grpo_jax.runs.programs import Programs, like
@@ -48,7 +48,8 @@ def run_eval(setup: Setup, workdir: pathlib.Path) -> dict:
       metrics, answers = _evaluated(setup, config, params)
       _write_samples(file.with_suffix(".jsonl"), answers, config.evaluate.component)
       write_whole(file, json.dumps(metrics | {"config": identity_items(config)}, indent=1, default=str))
-    results[name] = {k: v for k, v in json.loads(file.read_text()).items() if k != "config"}
+    found = read_json(file, "remove it, and the same command evaluates again")
+    results[name] = {k: v for k, v in found.items() if k != "config"}
     print(f"{name}: {eval_line(results[name])}", flush=True)
   write_whole(folder / "table.md", table(results) + "\n")
   return results

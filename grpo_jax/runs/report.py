@@ -4,7 +4,7 @@ import dataclasses
 import json
 import pathlib
 
-from grpo_jax.metrics import read_rows
+from grpo_jax.metrics import read_rows, write_whole
 from grpo_jax.reports.page import write_page
 from grpo_jax.runs.doctor import diagnose
 
@@ -29,7 +29,7 @@ def write_summary(workdir: pathlib.Path, config) -> dict:
     summary |= {"start": start, "end": end, f"{gained}_gain": end[gained] - start[gained]}
   findings = diagnose(last if config.task.endswith("rl") else [], config.doctor, config.evaluate.component)
   summary["findings"] = [dataclasses.asdict(finding) for finding in findings]
-  (workdir / "summary.json").write_text(json.dumps(summary, indent=1))
+  write_whole(workdir / "summary.json", json.dumps(summary, indent=1))
   return summary
 
 

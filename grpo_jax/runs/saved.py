@@ -5,39 +5,20 @@ bytes than were saved), another version of the state, or a fault of storage or m
 earlier checkpoint is whole, renames anything.
 """
 
-import errno
 import json
 import pathlib
-import re
 import sys
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from grpo_jax.checkpoint import STATE_VERSION, BadRecord, Checkpoints, leaf_names, leaf_types, read_record
+from grpo_jax.checkpoint import Checkpoints, leaf_names
 from grpo_jax.distributed.multihost import barrier, is_first
 from grpo_jax.metrics import write_whole
+from grpo_jax.runs.faults import Damaged, NothingWhole, check_structure, checked_record, fault
 from grpo_jax.training.fingerprint import fingerprint, leaf_fingerprint, leaf_fingerprints
 from grpo_jax.training.state import TrainState
-
-NOT_DAMAGE = re.compile(
-  r"input/output error|OS error (?:5|11|12|13|23|24|110|116|121)\b|permission denied|stale file handle|too many open"
-  r"|timed? ?out|connection|transport|unavailable|deadline.exceeded|cancelled|aborted|resource.exhausted|out of memory"
-  r"|bad_alloc|cannot allocate", re.IGNORECASE)
-MEMORY = re.compile(r"resource.exhausted|out of memory|bad_alloc|cannot allocate|OS error 12\b", re.IGNORECASE)
-
-
-class Damaged(ValueError):
-  """Bytes of a checkpoint are not those that were saved."""
-
-
-class Unfit(ValueError):
-  """A whole checkpoint that cannot be used here: renamed, or of another version of the state or of orbax."""
-
-
-class NothingWhole(ValueError):
-  """There are checkpoints, and every one of them is damaged."""
 
 
 def bare(state):
@@ -49,70 +30,6 @@ def wrong_leaves(state, before, now) -> list[str]:
   """The leaves of a state whose fingerprints are not those they were before."""
   unequal = (np.asarray(before) != np.asarray(now)).any(1)
   return [path for path, bad in zip(leaf_names(state), unequal, strict=True) if bad]
-
-
-def checked_record(directory: pathlib.Path, step: int) -> dict | None:
-  """The record of a checkpoint; None where earlier code wrote it, without one.
-
-  Raises:
-    Damaged: the record is not what was written.
-    Unfit: the folder had another name, or another version of the state is in it.
-  """
-  try:
-    record = read_record(directory / str(step))
-  except BadRecord as error:
-    raise Damaged(f"checkpoint {step} in {directory} is damaged: {error}.") from error
-  if record and record["step"] != step:
-    raise Unfit(
-      f"{directory / str(step)} is checkpoint {record['step']} under another name, nothing was changed; rename the "
-      f"folder to {record['step']}.")
-  if record and record["state_version"] != STATE_VERSION:
-    raise Unfit(
-      f"checkpoint {step} in {directory} has version {record['state_version']} of the state, this code has "
-      f"{STATE_VERSION}, nothing was changed; use the code that wrote it, or another --workdir.")
-  return record
-
-
-def check_structure(directory: pathlib.Path, step: int, record: dict | None, like) -> None:
-  """Raises Unfit naming the first leaf that a checkpoint has and `like` has not, or the other way round."""
-  if not record:
-    return
-  theirs, ours = ({name: (dtype, tuple(shape)) for name, dtype, shape in leaves if name != "hashes"}
-                  for leaves in (record["leaves"], leaf_types(like)))
-  differing = [name for name in (ours | theirs) if ours.get(name) != theirs.get(name)]
-  if differing:
-    name = differing[0]
-    here, there = ("no such leaf" if leaf is None else f"{leaf[0]}{list(leaf[1])}"
-                   for leaf in (ours.get(name), theirs.get(name)))
-    raise Unfit(
-      f"checkpoint {step} in {directory} is of another version of the state: {name} is {there} in it and {here} in "
-      f"this code ({len(differing)} leaves differ), nothing was changed; use the code and data that wrote it, or "
-      "another --workdir.")
-
-
-def fault(directory: pathlib.Path, step: int, error: Exception, record: dict | None) -> Exception:
-  """What to raise for an error of reading: `Damaged`, or an error that says nothing about the checkpoint's bytes."""
-  if isinstance(error, (Damaged, Unfit)):
-    return error
-  text = f"{type(error).__name__}: {error}".replace(str(directory), "…")[:300]
-  name = f"checkpoint {step} in {directory}"
-  if isinstance(error, MemoryError) or MEMORY.search(text):
-    return MemoryError(f"{name} could not be read for want of memory, nothing was changed ({text})")
-  if NOT_DAMAGE.search(text) or (isinstance(error, OSError) and not isinstance(error, FileNotFoundError)):
-    number = getattr(error, "errno", None) or errno.EIO
-    return OSError(number, f"{name} could not be read, nothing was changed ({text})")
-  if record and record["orbax"] != ocp.__version__:
-    return Unfit(f"{name} was written with orbax {record['orbax']} and cannot be read with {ocp.__version__}, "
-                      f"nothing was changed; install the former ({text}).")
-  try:
-    for file in (directory / str(step)).rglob("*"):
-      if file.is_file():
-        with file.open("rb") as stream:
-          while stream.read(1 << 24):
-            pass
-  except OSError as unreadable:
-    return OSError(unreadable.errno or errno.EIO, f"{name} could not be read, nothing was changed ({unreadable})")
-  return Damaged(f"{name} is damaged: {text}")
 
 
 def _verified(directory: pathlib.Path, step: int, like, restore, hashed):

@@ -53,7 +53,8 @@ def test_a_run_goes_on_with(changes, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("changes, words", [
-  ({"algorithm.beta": 0.1, "seed": 3}, ["algorithm.beta=None, this one has algorithm.beta=0.1", "seed=0, this one has seed=3"]),
+  ({"algorithm.beta": 0.1, "seed": 3},
+   ["algorithm.beta=None, this one has algorithm.beta=0.1", "seed=0, this one has seed=3"]),
   ({"train.iterations": 11}, ["train.iterations=11 is below the 12"]),
   ({"sampling.temperature": 0.5}, ["sampling.temperature=1.0", "sampling.temperature=0.5"]),
 ])
@@ -91,7 +92,7 @@ def test_sft_is_not_extended_below_a_stage_that_began_from_it(tmp_path):
 def test_of_an_evaluation_the_evaluation_is_the_result(tmp_path):
   c = config(task="eval")
   claim(tmp_path, c)
-  with pytest.raises(ValueError, match="evaluate.samples=2, this one has evaluate.samples=9"):
+  with pytest.raises(ValueError, match=r"evaluate\.samples=2, this one has evaluate.samples=9"):
     claim(tmp_path, with_changes(c, {"evaluate.samples": 9}))
 
 
@@ -178,11 +179,11 @@ def test_a_changed_config_file_and_a_missing_one_are_noticed(tmp_path):
   file = tmp_path / "config.json"
   file.write_text(file.read_text().replace('"alphabet": "0', '"alphabet": "1'))
   for read in (lambda: claim(tmp_path, config()), lambda: load_run(str(tmp_path))):
-    with pytest.raises(ValueError, match="config.json is not what was written"):
+    with pytest.raises(ValueError, match=r"config\.json is not what was written"):
       read()
   file.unlink()
   done(tmp_path, 4)
-  with pytest.raises(ValueError, match="no config.json, so nobody knows whose it is"):
+  with pytest.raises(ValueError, match=r"no config\.json, so nobody knows whose it is"):
     claim(tmp_path, config())
 
 
@@ -194,7 +195,8 @@ def test_a_torn_environment_costs_one_sentence(tmp_path, capsys):
 
 
 GOOD = [json.dumps({"step": i, "kind": "train", "x": i}) for i in range(1, 7)]
-BAD = ["", "   ", "{", "3", "null", '{"kind": "train"}', '{"step": "two"}', "\0" * 40, "\udcff{}", '{"step": 3} {"step": 4}']
+BAD = ["", "   ", "{", "3", "null", '{"kind": "train"}', '{"step": "two"}', "\0" * 40, "\udcff{}",
+       '{"step": 3}', '{"step": 3} {"step": 4}']
 
 
 @pytest.mark.parametrize("bad", BAD)
@@ -237,7 +239,8 @@ def test_a_finished_run_goes_on_as_if_it_had_been_longer_from_the_start(finished
   main.run(longer, shutil.copytree(workdir, tmp_path / "extended"))
   main.run(longer, tmp_path / "whole")
   extended, at_once = (
-    [{k: v for k, v in row.items() if not k.startswith("time/")} for row in read_rows(tmp_path / name / "rl/metrics.jsonl")]
+    [{k: v for k, v in row.items() if not k.startswith("time/")}
+     for row in read_rows(tmp_path / name / "rl/metrics.jsonl")]
     for name in ("extended", "whole"))
   assert [row for row in extended if row["kind"] == "train"] == [row for row in at_once if row["kind"] == "train"]
   assert extended[-1] == at_once[-1] and extended[-1]["step"] == 6
@@ -247,7 +250,8 @@ def test_a_finished_run_goes_on_as_if_it_had_been_longer_from_the_start(finished
   (lambda rl: shutil.rmtree(rl / "checkpoints"), "no checkpoint, though 4 was saved there"),
   (lambda rl: [f.rename(f.with_name(f"{f.name}.damaged")) for f in (rl / "checkpoints").glob("[0-9]*")],
    "has only damaged checkpoints"),
-  (lambda rl: [shutil.rmtree(f / "default") for f in (rl / "checkpoints").glob("[0-9]*")], "no checkpoint that is whole"),
+  (lambda rl: [shutil.rmtree(f / "default") for f in (rl / "checkpoints").glob("[0-9]*")],
+   "no checkpoint that is whole"),
   (lambda rl: (rl / "metrics.jsonl").unlink(), "metrics.jsonl is missing beside checkpoint 4"),
   (lambda rl: (rl / "metrics.jsonl").write_text(""), "metrics.jsonl is empty beside checkpoint 4"),
   (lambda rl: (rl / "checkpoints/4").rename(rl / "checkpoints/500"), "is checkpoint 4 under another name"),

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import tiny
 
-from grpo_jax.runs import saved as saved_module
-from grpo_jax.runs.saved import NothingWhole, Saved, read_params, read_step
+from grpo_jax.runs import faults
+from grpo_jax.runs.faults import NothingWhole
+from grpo_jax.runs.saved import Saved, read_params, read_step
 from grpo_jax.training.state import TrainState, new_state
 
 
@@ -141,9 +142,9 @@ def test_another_version_of_the_state_is_named_and_nothing_is_touched(direction,
   elif direction == "shape":
     state = state.replace(data_state={"position": jnp.zeros(4, jnp.int32)})
   elif direction == "state version":
-    monkeypatch.setattr(saved_module, "STATE_VERSION", 2)
+    monkeypatch.setattr(faults, "STATE_VERSION", 2)
   elif direction == "orbax":
-    monkeypatch.setattr(saved_module.ocp, "__version__", "9.9")
+    monkeypatch.setattr(faults.ocp, "__version__", "9.9")
     broken = failing(ValueError("unknown format"))
   text = str(opened(path, state, broken))
   word = {"shape": "data_state.position is int32[] in it and int32[4]", "orbax": "written with orbax",
@@ -154,7 +155,8 @@ def test_another_version_of_the_state_is_named_and_nothing_is_touched(direction,
 
 @pytest.mark.parametrize("error, kind", [
   (OSError(errno.EIO, "Input/output error"), OSError), (PermissionError(errno.EACCES, "Permission denied"), OSError),
-  (ValueError("Error reading d/ab: [OS error 5: EIO Input/output error]"), OSError), (TimeoutError("timed out"), OSError),
+  (ValueError("Error reading d/ab: [OS error 5: EIO Input/output error]"), OSError),
+  (TimeoutError("timed out"), OSError),
   (MemoryError(), MemoryError), (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes"), MemoryError),
 ])
 def test_faults_of_storage_and_memory_are_raised_and_nothing_is_touched(error, kind, folder, tmp_path):
