@@ -72,6 +72,9 @@ def draw_heldout(config: ConfigDict, tokenizer: Tokenizer, train: Stream | None 
   """The held-out problems of `config.data`, and notes on them: over-long ones, ones that are in the training data."""
   examples = Stream(make_source(config.data.to_dict(), "heldout"), seed=0)
   heldout = Heldout.draw(examples, tokenizer, max(config.prompt_buckets), config.evaluate.problems)
+  found, most = len(heldout.examples), config.evaluate.problems
+  if found < most:
+    print(f"held-out: all {found} problems that fit are evaluated (evaluate.problems={most} is the most)", flush=True)
   return heldout, heldout_notes(config.contamination, train.source, examples, heldout) if train else {}
 
 
