@@ -3,16 +3,16 @@
 The same command resumes where it was, bit for bit, or says that the run is done.
 """
 
-import os
 import pathlib
 import re
 import sys
 import traceback
 
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import config_flags
 
 from grpo_jax.config.identity import identity
+from grpo_jax.quiet import quiet
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; fields can be replaced: --config.a.b=value.")
 PREEMPTED_STATUS = 143  # as of a process that SIGTERM ended; schedulers requeue on it
@@ -92,8 +92,7 @@ def main(argv):
   from grpo_jax.distributed.preemption import Preempted
   from grpo_jax.rewards.self_test import RewardError
 
-  logging.set_verbosity(logging.ERROR)
-  os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+  quiet()
   config = CONFIG.value
   config.doctor.strict = config.doctor.strict or STRICT.value
   initialize()
