@@ -143,7 +143,8 @@ def test_no_module_imports_transformers_before_a_command_can_silence_it():
 
 
 def test_a_silenced_command_imports_transformers_and_warns_through_absl_without_a_word():
-  script = "from grpo_jax.quiet import quiet\nquiet()\nimport transformers\nfrom absl import logging\nlogging.warning('x')"
+  script = ("from grpo_jax.quiet import quiet\nquiet()\nimport transformers\n"
+            "from absl import logging\nlogging.warning('x')")
   done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
   assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
