@@ -17,7 +17,7 @@ PACKAGE = ROOT / "grpo_jax"
 SOURCES = {".".join(p.relative_to(ROOT).with_suffix("").parts): p.read_text() for p in sorted(PACKAGE.rglob("*.py"))}
 LAYERS = (
   ("types", "config", "quiet"),
-  ("checkpoint", "metrics", "distributed", "text", "data", "models", "algorithms"),
+  ("checkpoint", "metrics", "wandb_run", "distributed", "text", "data", "models", "algorithms"),
   ("sampling", "rewards", "training"),
   ("evaluation", "runs", "reports"),
   ("sweeps", "tools", "main"),

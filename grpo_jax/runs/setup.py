@@ -21,6 +21,7 @@ from grpo_jax.runs.model import load_model, lora_spec
 from grpo_jax.runs.validate import has_curriculum, validate, validate_devices
 from grpo_jax.text.tokenizer import Tokenizer
 from grpo_jax.training.state import TrainState, new_state
+from grpo_jax.wandb_run import require_wandb
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Setup:
 def make_setup(config: ConfigDict, devices=None) -> Setup:
   """Checks the config, then builds data, tokenizer and mesh (of all devices) and opens the model; compiles nothing."""
   validate(config)
+  require_wandb(config.log.wandb_project)
   m = config.mesh
   mesh = make_mesh(m.data, m.fsdp, m.tensor, m.sequence, **({"devices": devices} if devices else {}))
   validate_devices(config, mesh)
