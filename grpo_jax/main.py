@@ -29,7 +29,7 @@ def run(config, workdir: pathlib.Path) -> dict:
   from grpo_jax.runs.evaluate import run_eval
   from grpo_jax.runs.export import write_export
   from grpo_jax.runs.fused import run_fused
-  from grpo_jax.runs.report import write_report
+  from grpo_jax.runs.report import files_made, write_report
   from grpo_jax.runs.rl import run_rl
   from grpo_jax.runs.setup import facts_of, make_setup
   from grpo_jax.runs.stage import claim
@@ -43,7 +43,10 @@ def run(config, workdir: pathlib.Path) -> dict:
   params = None
   if config.task == "eval":
     claim(workdir, config)
-    return run_eval(setup, workdir)
+    results = run_eval(setup, workdir)
+    if is_first():
+      print("files:", *files_made(workdir), sep="\n", flush=True)
+    return results
   if not config.task.endswith("rl"):
     claim(workdir, config)
     params = run_sft(setup, workdir) if config.task.startswith("sft") else None
