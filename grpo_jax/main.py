@@ -3,16 +3,16 @@
 The same command resumes where it was, bit for bit, or says that the run is done.
 """
 
-import os
 import pathlib
 import re
 import sys
 import traceback
 
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import config_flags
 
 from grpo_jax.config.identity import identity
+from grpo_jax.quiet import quiet
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; fields can be replaced: --config.a.b=value.")
 PREEMPTED_STATUS = 143  # as of a process that SIGTERM ended; schedulers requeue on it
@@ -31,7 +31,7 @@ def run(config, workdir: pathlib.Path) -> dict:
   from grpo_jax.runs.export import write_export
   from grpo_jax.runs.fused import run_fused
   from grpo_jax.runs.inputs import read_inputs
-  from grpo_jax.runs.report import write_report
+  from grpo_jax.runs.report import files_made, write_report
   from grpo_jax.runs.rl import run_rl
   from grpo_jax.runs.setup import facts_of, make_setup
   from grpo_jax.runs.supervised import run_preference, run_sft
@@ -45,7 +45,10 @@ def run(config, workdir: pathlib.Path) -> dict:
   params = None
   if config.task == "eval":
     claim(workdir, config, inputs)
-    return run_eval(setup, workdir)
+    results = run_eval(setup, workdir)
+    if is_first():
+      print("files:", *files_made(workdir), sep="\n", flush=True)
+    return results
   if not config.task.endswith("rl"):
     claim(workdir, config, inputs)
     params = run_sft(setup, workdir) if config.task.startswith("sft") else None
@@ -94,8 +97,7 @@ def main(argv):
   from grpo_jax.distributed.preemption import Preempted
   from grpo_jax.rewards.self_test import RewardError
 
-  logging.set_verbosity(logging.ERROR)
-  os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+  quiet()
   config = CONFIG.value
   config.doctor.strict = config.doctor.strict or STRICT.value
   initialize()

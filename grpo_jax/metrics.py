@@ -9,6 +9,7 @@ import sys
 from typing import NamedTuple
 
 from grpo_jax.distributed.multihost import is_first
+from grpo_jax.wandb_run import WandbRun
 
 
 def write_whole(path, text: str) -> None:
@@ -53,9 +54,7 @@ class MetricsLog:
 
       self._events = SummaryWriter(str(self.path.parent / "tensorboard"), purge_step=step + 1)
     if self._wandb_project:
-      import wandb
-
-      self._wandb = wandb.init(project=self._wandb_project, config=self._config, resume="allow", dir=self.path.parent)
+      self._wandb = WandbRun(self.path.parent, self._wandb_project, self._config)
 
   def write(self, step: int, kind: str, values: dict[str, float]) -> None:
     """Appends a line {"step", "kind", …}; not-a-number is written as null."""
@@ -69,7 +68,7 @@ class MetricsLog:
       for name, v in numbers.items():
         self._events.add_scalar(name, v, step)
     if self._wandb:
-      self._wandb.log(numbers, step=step)
+      self._wandb.write(step, numbers)
 
   def sync(self) -> None:
     """On disk before a checkpoint says that these steps happened."""
@@ -80,11 +79,9 @@ class MetricsLog:
 
   def close(self) -> None:
     """Closes all writers."""
-    for writer in (self._file, self._events):
+    for writer in (self._file, self._events, self._wandb):
       if writer:
         writer.close()
-    if self._wandb:
-      self._wandb.finish()
 
 
 def read_json(path, fix: str = "restore it from a copy, or remove it"):

@@ -16,8 +16,8 @@ ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "grpo_jax"
 SOURCES = {".".join(p.relative_to(ROOT).with_suffix("").parts): p.read_text() for p in sorted(PACKAGE.rglob("*.py"))}
 LAYERS = (
-  ("types", "config"),
-  ("checkpoint", "metrics", "distributed", "text", "data", "models", "algorithms"),
+  ("types", "config", "quiet"),
+  ("checkpoint", "metrics", "wandb_run", "distributed", "text", "data", "models", "algorithms"),
   ("sampling", "rewards", "training"),
   ("evaluation", "runs", "reports"),
   ("sweeps", "tools", "main"),
@@ -123,6 +123,30 @@ def test_nothing_happens_at_import():
   environment = {**os.environ, "JAX_PLATFORMS": "nonexistent"}
   done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True)
   assert done.returncode == 0, done.stderr[-2000:]
+
+
+COMMANDS = sorted(m for m, s in SOURCES.items() if "__main__" in s and not m.startswith("grpo_jax.rewards"))
+
+
+@pytest.mark.parametrize("module", COMMANDS)  # those of rewards are workers, which have no terminal
+def test_a_command_is_silent_about_its_libraries_before_it_does_anything(module):
+  (main,) = (n for n in ast.parse(SOURCES[module]).body if isinstance(n, ast.FunctionDef) and n.name == "main")
+  calls = [n for n in ast.walk(main) if isinstance(n, ast.Call)]
+  first = min((n for n in calls if ast.unparse(n) == "quiet()"), key=lambda n: n.lineno)
+  allowed = {"len", "app.UsageError", "quiet"}
+  assert {ast.unparse(n.func) for n in calls if n.lineno <= first.lineno} <= allowed
+
+
+def test_no_module_imports_transformers_before_a_command_can_silence_it():
+  early = [m for m, s in SOURCES.items() if re.search(r"^(import|from) transformers", s, re.MULTILINE)]
+  assert len(COMMANDS) >= 8 and not early
+
+
+def test_a_silenced_command_imports_transformers_and_warns_through_absl_without_a_word():
+  script = ("from grpo_jax.quiet import quiet\nquiet()\nimport transformers\n"
+            "from absl import logging\nlogging.warning('x')")
+  done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+  assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def defining_lines(leaf: str) -> list[str]:

@@ -219,7 +219,7 @@ def _optimizer(learning_rate: float) -> ConfigDict:
 def _evaluate() -> ConfigDict:
   return ConfigDict({
     "every": 20,  # iterations between evaluations; 0 only at the start and the end of RL
-    "problems": 512,  # held-out problems
+    "problems": 512,  # most held-out problems; all of them where there are fewer
     "batch": 64,  # problems at a time
     "samples": 8,  # completions per problem for the pass rate and pass@k; 0 is greedy only
     "temperature": 1.0,  # of those samples

@@ -13,7 +13,7 @@ from grpo_jax.types import Prompts
 
 @dataclass(frozen=True)
 class Heldout:
-  """The first n held-out problems that fit, always the same ones; `dropped` counts those that did not on the way."""
+  """The first held-out problems that fit, always the same ones; `dropped` counts those that did not on the way."""
 
   examples: list[Example]
   prompts: Prompts
@@ -21,27 +21,30 @@ class Heldout:
   dropped: int
 
   @classmethod
-  def draw(cls, stream: Stream, tokenizer: Tokenizer, longest: int, count: int) -> "Heldout":
-    """Distinct problems in the stream's order; ValueError when fewer than `count` fit."""
+  def draw(cls, stream: Stream, tokenizer: Tokenizer, longest: int, most: int) -> "Heldout":
+    """Distinct problems in the stream's order: as many as there are and fit `longest` tokens, at most `most`.
+
+    Raises:
+      ValueError: none fits.
+    """
     kept, seen, position, dropped = [], set(), 0, 0
-    while len(kept) < count:
-      if position == 4 * len(stream.source):
-        raise ValueError(
-          f"evaluate.problems={count} is more than the {len(kept)} distinct held-out problems that fit "
-          f"{longest} tokens; lower it."
-        )
+    while len(kept) < most and position < 4 * len(stream.source):  # passes: a mixture draws a source at its own pace
       example, position = stream[position], position + 1
-      ids = tokenizer.encode_prompt(example.prompt)
       if str(example.prompt) in seen:
         continue
       seen.add(str(example.prompt))
+      ids = tokenizer.encode_prompt(example.prompt)
       if 1 <= len(ids) <= longest:
         kept.append((example, ids, position - 1))
       else:
         dropped += 1
+    if not kept:
+      raise ValueError(
+        f"prompt_buckets={longest} leaves none of the {dropped} held-out problems of data: a prompt must have 1 to "
+        f"{longest} tokens; raise prompt_buckets, or hold out more problems.")
     examples, tokens, positions = zip(*kept, strict=True)
     padded, mask = pad_prompts(tokens, longest, tokenizer.pad_id)
-    prompts = Prompts(padded, mask, np.arange(count, dtype=np.int32))
+    prompts = Prompts(padded, mask, np.arange(len(kept), dtype=np.int32))
     return cls(list(examples), prompts, positions, dropped)
 
   def trimmed(self, multiple: int = 64) -> "Heldout":

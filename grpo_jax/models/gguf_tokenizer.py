@@ -5,7 +5,6 @@ from typing import Any
 
 import gguf
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
 
 PREFIX = "tokenizer.ggml."
 QWEN2_WORDS = (
@@ -88,14 +87,16 @@ def _sentencepiece(metadata: Mapping[str, Any]) -> Tokenizer:
 MODELS = {"gpt2": _byte_level, "llama": _sentencepiece}
 
 
-def gguf_tokenizer(metadata: Mapping[str, Any]) -> PreTrainedTokenizerFast:
-  """A fast tokenizer from GGUF metadata: its BPE, control tokens as special tokens, chat template.
+def gguf_tokenizer(metadata: Mapping[str, Any]) -> Any:
+  """A PreTrainedTokenizerFast from GGUF metadata: its BPE, control tokens as special tokens, chat template.
 
   An end-of-turn token beside the end of text is its `eot_token`.
 
   Raises:
     ValueError: a tokenizer model or pre-tokenizer that is not known, by name.
   """
+  from transformers import PreTrainedTokenizerFast  # here, as it reads what `quiet` says when it is imported
+
   tokenizer = known_value(metadata.get(PREFIX + "model", "none"), MODELS, PREFIX + "model")(metadata)
   tokens = [tokenizer.id_to_token(i) for i in range(len(metadata[PREFIX + "tokens"]))]
   pairs = list(zip(tokens, metadata[PREFIX + "token_type"], strict=True))

@@ -8,7 +8,6 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-from transformers import AutoTokenizer
 
 from grpo_jax.models.gguf_io import open_gguf
 from grpo_jax.models.hf_io import open_hf
@@ -86,6 +85,8 @@ def open_any(path: str | Path):
   Raises:
     ValueError: as `open_hf` and `open_gguf`.
   """
+  from transformers import AutoTokenizer  # here, as it reads what `quiet` says when it is imported
+
   found = resolve_model_path(path)
   if found.is_file():
     cfg, tensors, tokenizer = open_gguf(found)

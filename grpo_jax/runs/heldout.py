@@ -6,6 +6,7 @@ import numpy as np
 
 from grpo_jax.distributed.mesh import put
 from grpo_jax.evaluation.heldout import Answers, ask, summarize, verified
+from grpo_jax.runs.printed import sample_text
 from grpo_jax.runs.rl_metrics import eval_line
 from grpo_jax.runs.rl_programs import sampler_policy
 from grpo_jax.runs.stage import Stage
@@ -37,6 +38,7 @@ def log_heldout(run, stage: Stage, step: int, state) -> float:
   stage.log(step, "eval", metrics, eval_line(metrics))
   right = answers.right(e.component)[:, 0]
   for i, example in enumerate(answers.examples[: run.config.log.samples]):
-    verdict = f"{'right' if right[i] else 'wrong'}, {example.answer}"
-    print(f"    {str(example.prompt)[-60:]!r} → {answers.texts[i][0][:120]!r} ({verdict})", flush=True)
+    scores = {name: score[i, 0] for name, score in answers.components.items()}
+    print(sample_text(example.prompt, answers.texts[i][0], example.answer, scores, right=right[i],
+                      length=answers.lengths[i, 0], truncated=answers.truncated[i, 0]), flush=True)
   return metrics["greedy"]

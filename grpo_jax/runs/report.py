@@ -33,8 +33,32 @@ def write_summary(workdir: pathlib.Path, config) -> dict:
   return summary
 
 
+FILES = {  # what a run leaves that a person opens, in that order
+  "report.html": "the run's page: curves, findings, settings",
+  "samples.html": "samples, token by token",
+  "learning_curve.png": "held-out accuracy and reward",
+  "summary.json": "first and last evaluation",
+  "eval/table.md": "results by benchmark",
+  "eval/*.jsonl": "every completion with its scores",
+  "*/metrics.jsonl": "every log line",
+  "*/tensorboard": "the same for TensorBoard",
+  "*/wandb": "the same for W&B",
+  "*/rollouts": "rollouts to look into: python -m grpo_jax.tools.view --workdir",
+  "*/checkpoints": "model.path of another run, tools.sample, tools.convert",
+  "export": "the policy as a Hugging Face directory",
+  "adapter": "its adapters in PEFT's format",
+}
+
+
+def files_made(workdir: pathlib.Path) -> list[str]:
+  """A line for each file and folder of a run that is worth opening: its path, and what it is."""
+  found = [(str(path), what) for name, what in FILES.items() for path in sorted(pathlib.Path(workdir).glob(name))]
+  width = max((len(path) for path, _ in found), default=0)
+  return [f"  {path:{width}}  {what}" for path, what in found]
+
+
 def write_report(workdir: pathlib.Path, config) -> dict:
-  """Writes summary.json, report.html and learning_curve.png; prints and returns the summary."""
+  """Writes summary.json, report.html and learning_curve.png; prints the summary and the files' names, returns the former."""
   from rich.console import Console
   from rich.table import Table
 
@@ -56,5 +80,6 @@ def write_report(workdir: pathlib.Path, config) -> dict:
   elif summary["sft_steps"]:
     console.print(f"{config.name}: SFT done, {config.sft.steps} steps, loss {summary['sft_loss']:.4f}")
   write_page([workdir], workdir, brief=True)
-  console.print(f"run is done: {workdir}")
+  print("files:", *files_made(workdir), sep="\n")
+  print(f"run is done: {workdir}", flush=True)  # what launch/babysit.sh looks for
   return summary

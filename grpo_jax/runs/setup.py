@@ -21,6 +21,7 @@ from grpo_jax.runs.model import load_model, lora_spec
 from grpo_jax.runs.validate import has_curriculum, validate, validate_devices
 from grpo_jax.text.tokenizer import Tokenizer
 from grpo_jax.training.state import TrainState, new_state
+from grpo_jax.wandb_run import require_wandb
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Setup:
 def make_setup(config: ConfigDict, devices=None) -> Setup:
   """Checks the config, then builds data, tokenizer and mesh (of all devices) and opens the model; compiles nothing."""
   validate(config)
+  require_wandb(config.log.wandb_project)
   m = config.mesh
   mesh = make_mesh(m.data, m.fsdp, m.tensor, m.sequence, **({"devices": devices} if devices else {}))
   validate_devices(config, mesh)
@@ -72,6 +74,9 @@ def draw_heldout(config: ConfigDict, tokenizer: Tokenizer, train: Stream | None 
   """The held-out problems of `config.data`, and notes on them: over-long ones, ones that are in the training data."""
   examples = Stream(make_source(config.data.to_dict(), "heldout"), seed=0)
   heldout = Heldout.draw(examples, tokenizer, max(config.prompt_buckets), config.evaluate.problems)
+  found, most = len(heldout.examples), config.evaluate.problems
+  if found < most:
+    print(f"held-out: all {found} problems that fit are evaluated (evaluate.problems={most} is the most)", flush=True)
   return heldout, heldout_notes(config.contamination, train.source, examples, heldout) if train else {}
 
 

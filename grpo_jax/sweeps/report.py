@@ -8,11 +8,13 @@ import argparse
 import pathlib
 import sys
 
+from grpo_jax.quiet import quiet
 from grpo_jax.reports.page import write_page
 
 
 def main() -> None:
   """Reads the flags and writes the page."""
+  quiet()
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("workdirs", nargs="+", type=pathlib.Path, metavar="WORKDIR")
   parser.add_argument("--out", type=pathlib.Path, help="folder of the page; default the first WORKDIR")

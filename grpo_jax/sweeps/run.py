@@ -18,13 +18,13 @@ import sys
 import time
 
 import jax
-from absl import logging
 
 from grpo_jax import main as trainer
 from grpo_jax.distributed.mesh import make_mesh
 from grpo_jax.distributed.multihost import initialize, is_first
 from grpo_jax.distributed.preemption import Preempted
 from grpo_jax.metrics import write_whole
+from grpo_jax.quiet import quiet
 from grpo_jax.reports.page import write_page
 from grpo_jax.reports.records import read_status
 from grpo_jax.runs.validate import validate_devices
@@ -176,8 +176,7 @@ def sweep_main(arguments: argparse.Namespace) -> int:
 
 def main() -> None:
   """Runs the sweep of the flags; bad input ends in `error: …` and exit status 1."""
-  logging.set_verbosity(logging.ERROR)
-  os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+  quiet()
   try:
     failed = sweep_main(parsed())
   except Preempted as stop:

@@ -21,6 +21,7 @@ from grpo_jax.models.load import load_any, resolve_model_path
 from grpo_jax.models.lora import merged
 from grpo_jax.models.orbax_io import save_orbax
 from grpo_jax.models.peft_io import load_peft
+from grpo_jax.quiet import quiet
 from grpo_jax.runs.model import is_run, load_run
 
 
@@ -50,6 +51,7 @@ def convert(source: str, target: str, *, adapter: str = "", to: str = "hf", max_
 
 def main(arguments=None) -> int:
   """Command line; returns the exit status, 1 with one sentence where the source cannot be read."""
+  quiet()
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--source", required=True, help="model to read")
   parser.add_argument("--target", required=True, help="directory to write")

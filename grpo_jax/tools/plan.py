@@ -14,9 +14,10 @@ import pathlib
 import shlex
 import sys
 
-from absl import app, flags, logging
+from absl import app, flags
 
 from grpo_jax.main import CONFIG, parse
+from grpo_jax.quiet import quiet
 
 TOPOLOGY = flags.DEFINE_string("topology", None, "[SLICESx]CHIP:AxB[xC], e.g. v5e:16x16 or 2xv5e:16x16.")
 SEARCH = flags.DEFINE_bool("search", False, "Try every split of the mesh and plan the best by the estimate.")
@@ -69,8 +70,7 @@ def main(argv):
   if len(argv) > 1:
     raise app.UsageError(f"unknown arguments {argv[1:]}")
   os.environ["JAX_PLATFORMS"] = "cpu"  # the machine's own devices are not asked
-  os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-  logging.set_verbosity(logging.ERROR)
+  quiet()
   try:
     from grpo_jax.tools.plan_chips import parse_topology
 

@@ -25,6 +25,7 @@ from rich.table import Table
 
 from grpo_jax.distributed.multihost import code_version
 from grpo_jax.metrics import read_rows
+from grpo_jax.quiet import quiet
 from grpo_jax.reports.rollouts import KeptRollout, kept_steps, read_rollout, rollout_file
 from grpo_jax.rewards.combine import Rewards
 from grpo_jax.rewards.self_test import RewardError
@@ -196,6 +197,7 @@ def parse(arguments):
 
 def main(arguments=None) -> int:
   """Command line; exit status 1 where something differs, or with one sentence where nothing can be replayed."""
+  quiet()
   options, console = parse(arguments), Console(width=120)
   try:
     if not (options.workdir / "config.json").is_file():

@@ -17,6 +17,7 @@ import numpy as np
 from grpo_jax.config.defaults import default_config
 from grpo_jax.data.batches import pad_prompts
 from grpo_jax.evaluation.heldout import completion_texts
+from grpo_jax.quiet import quiet
 from grpo_jax.runs.model import Model, load_model
 from grpo_jax.sampling.generate import generate
 from grpo_jax.types import Prompts, SampleRequest
@@ -94,6 +95,7 @@ def parse(arguments):
 
 def main(arguments=None) -> int:
   """Command line; returns the exit status, 1 with one sentence where the model or the prompt cannot be read."""
+  quiet()
   options = parse(arguments)
   config = default_config()
   config.model.path, config.tokenizer.path = options.model, options.tokenizer

@@ -21,6 +21,7 @@ from grpo_jax.algorithms.policy_loss import policy_loss
 from grpo_jax.algorithms.selection import pick
 from grpo_jax.algorithms.spec import PRESETS, AlgorithmSpec, make_spec, needs
 from grpo_jax.algorithms.table import KL, NEEDS_STEPS, Signals, advantages
+from grpo_jax.quiet import quiet
 
 STOP, T = 2, 2
 COMPLETIONS = ((STOP,), *((a, b) for a in (0, 1) for b in (0, 1, STOP)))  # seven
@@ -249,6 +250,7 @@ def report() -> str:
 
 def main():
   """Reads the flags and runs."""
+  quiet()
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--out", type=pathlib.Path, help="file to write; default prints")
   args = parser.parse_args()

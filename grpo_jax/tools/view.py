@@ -10,6 +10,7 @@ import pathlib
 import sys
 from collections.abc import Callable
 
+from grpo_jax.quiet import quiet
 from grpo_jax.reports.rollouts import FOLDER, kept_steps, read_rollout, rollout_file
 from grpo_jax.reports.samples import Piece, page_data, prompts_within, write_samples
 from grpo_jax.runs.model import load_model, run_config
@@ -81,6 +82,7 @@ def write_view(workdir: pathlib.Path, steps="", prompts=0, out: pathlib.Path | N
 
 def main(arguments=None) -> int:
   """Command line; exit status 1 with one sentence where there is nothing to show."""
+  quiet()
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--workdir", type=pathlib.Path, required=True, help="folder of a run")
   parser.add_argument("--steps", default="", help="iterations to show, e.g. 10,20 or 10-200; all that were kept")

@@ -4,10 +4,12 @@ import json
 
 import pytest
 
+from grpo_jax.config.defaults import default_config
 from grpo_jax.data.order import Stream
 from grpo_jax.data.sources import make_source
 from grpo_jax.evaluation.problems import Heldout
 from grpo_jax.runs.contamination import heldout_notes
+from grpo_jax.runs.setup import draw_heldout
 from grpo_jax.text.tokenizer import character_tokenizer
 
 
@@ -48,3 +50,23 @@ def test_warn_counts_and_off_does_not_look(parts, capsys):
   assert notes == {"heldout/dropped": parts[2].dropped, "heldout/in_training": 1, "heldout/shares_words": 0}
   assert "WARNING contamination='warn': 1 held-out" in capsys.readouterr().out
   assert heldout_notes("off", *parts) == {"heldout/dropped": parts[2].dropped}
+
+
+def test_a_small_data_set_is_evaluated_whole_which_one_line_says(tmp_path, capsys):
+  rows = ({"question": f"{i} + {i}", "answer": str(2 * i)} for i in range(200))
+  (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+  config = default_config()
+  config.data = {"kind": "jsonl", "path": str(tmp_path / "own.jsonl"), "heldout_fraction": 0.1,
+                 "fields": {"prompt": "question", "answer": "answer"}}
+  tokenizer = character_tokenizer("0123456789+ ")
+  heldout, _ = draw_heldout(config, tokenizer)
+  n = len(make_source(config.data.to_dict(), "heldout"))
+  assert 10 < n < 40 and len(heldout.examples) == n and heldout.prompts.tokens_BP.shape == (n, 64)
+  assert heldout.prompts.uids_B.tolist() == list(range(n))
+  line = f"held-out: all {n} problems that fit are evaluated (evaluate.problems=512 is the most)\n"
+  assert capsys.readouterr().out == line
+  config.evaluate.problems = 5
+  assert draw_heldout(config, tokenizer)[0].examples == heldout.examples[:5] and not capsys.readouterr().out
+  config.prompt_buckets = (2,)
+  with pytest.raises(ValueError, match=r"prompt_buckets=2 leaves none of the \d+ held-out"):
+    draw_heldout(config, tokenizer)
