@@ -17,37 +17,42 @@ from grpo_jax.models.config import ModelConfig, param_shapes
 from grpo_jax.models.hf_config import from_hf, to_hf
 from grpo_jax.models.hf_names import HF_RECOMPUTED, TOKENIZER_FILES
 from grpo_jax.models.tensors import Tensor, assemble, check_tensors, hf_table, listed, places
+from grpo_jax.reading import read_json, reading
 
 SHARD_BYTES = 5 * 10**9
 COMPARED_ROWS = 4096  # of a copied output matrix at a time
 
 
-def read_json(path: Path) -> dict[str, Any]:
-  """The contents of a JSON file; ValueError names the file where it is absent."""
-  if not path.is_file():
-    raise ValueError(f"{path} does not exist; a Hugging Face model directory needs it.")
-  return json.loads(path.read_text())
+def _shard_files(path: Path) -> list[str]:
+  """Names of the weight files, all inside the folder: an index is a stranger's text and may name any path."""
+  index = path / "model.safetensors.index.json"
+  if (path / "model.safetensors").is_file():
+    return ["model.safetensors"]
+  if not index.is_file():
+    raise ValueError(f"{path} has neither model.safetensors nor {index.name}; save the weights as safetensors.")
+  shards = read_json(index).get("weight_map")
+  if not isinstance(shards, dict) or not shards or not all(isinstance(file, str) for file in shards.values()):
+    raise ValueError(f"{index} has no weight_map of tensor names to file names; fetch the index again.")
+  for name, file in shards.items():
+    inside = file and not Path(file).is_absolute() and ".." not in Path(file).parts and Path(file).name
+    if not inside or "\0" in file:
+      raise ValueError(f"{index}: weight_map gives {file!r:.80} for {name}, must name a file inside the folder.")
+    if not (path / file).is_file():
+      raise ValueError(f"{path}: shard {file} is in the index but not in the directory; fetch it.")
+  return sorted(set(shards.values()))
 
 
 def _open_tensors(path: Path) -> dict[str, Tensor]:
   """Name → tensor, over all shards, only headers read; a name in two shards is an error."""
-  index = path / "model.safetensors.index.json"
-  if (path / "model.safetensors").is_file():
-    files = ["model.safetensors"]
-  elif index.is_file():
-    files = sorted(set(read_json(index)["weight_map"].values()))
-  else:
-    raise ValueError(f"{path} has neither model.safetensors nor model.safetensors.index.json.")
   tensors: dict[str, Tensor] = {}
-  for file in files:
-    if not (path / file).is_file():
-      raise ValueError(f"{path}: shard {file} is in the index but not in the directory.")
-    opened = safe_open(path / file, framework="np")  # a memory map, closed when its tensors are forgotten
-    for name in opened.keys():  # noqa: SIM118  not a dict
-      if name in tensors:
-        raise ValueError(f"{path}: tensor {name} is in two shards.")
-      stored = opened.get_slice(name)
-      tensors[name] = Tensor(tuple(stored.get_shape()), stored.get_dtype(), stored.__getitem__)
+  for file in _shard_files(path):
+    with reading(path / file, "safetensors file", "it is cut off or damaged: fetch it again"):
+      opened = safe_open(path / file, framework="np")  # a memory map, closed when its tensors are forgotten
+      for name in opened.keys():  # noqa: SIM118  not a dict
+        if name in tensors:
+          raise ValueError(f"{path}: tensor {name} is in two shards; fetch the index and its shards again.")
+        stored = opened.get_slice(name)
+        tensors[name] = Tensor(tuple(stored.get_shape()), stored.get_dtype(), stored.__getitem__)
   return tensors
 
 
@@ -72,11 +77,13 @@ def open_hf(path: str | os.PathLike) -> tuple[ModelConfig, dict[str, Tensor]]:
     ValueError: an unsupported config, or tensors that do not match it one to one.
   """
   path = Path(path)
-  cfg = from_hf(read_json(path / "config.json"))
-  tensors = {name: t for name, t in _open_tensors(path).items() if not name.endswith(HF_RECOMPUTED)}
-  if cfg.tie_embeddings:
-    tensors = _without_copied_head(path, tensors)
-  check_tensors(cfg, hf_table(cfg), tensors)
+  with reading(path, "model folder"):
+    cfg = from_hf(read_json(path / "config.json"))
+    special_ids(path, cfg.vocab_size)
+    tensors = {name: t for name, t in _open_tensors(path).items() if not name.endswith(HF_RECOMPUTED)}
+    if cfg.tie_embeddings:
+      tensors = _without_copied_head(path, tensors)
+    check_tensors(cfg, hf_table(cfg), tensors)
   return cfg, tensors
 
 
@@ -93,16 +100,36 @@ def load_hf(path: str | os.PathLike, *, dtype=np.float32, shardings=None) -> tup
   return cfg, assemble(cfg, hf_table(cfg), tensors, dtype, shardings)
 
 
-def special_ids(path: str | os.PathLike) -> tuple[int | None, tuple[int, ...]]:
-  """(bos id or None, eos ids) of a Hugging Face directory: generation_config.json first, then config.json."""
+def _ids(file: Path, key: str, value: Any, vocab_size: int | None) -> tuple[int, ...]:
+  """The token ids that a key of a JSON file names; ValueError where they are none, or none of the vocabulary."""
+  ids = tuple(value) if isinstance(value, list) else (value,)
+  if not all(isinstance(i, int) and not isinstance(i, bool) and i >= 0 for i in ids):
+    raise ValueError(f"{file}: {key} = {value!r:.60} must be a token id, or a list of them; correct it.")
+  if vocab_size is not None and max(ids, default=0) >= vocab_size:
+    raise ValueError(f"{file}: {key} = {value!r:.60} must be below vocab_size = {vocab_size}; correct it.")
+  return ids
+
+
+def special_ids(path: str | os.PathLike, vocab_size: int | None = None) -> tuple[int | None, tuple[int, ...]]:
+  """(bos id or None, eos ids) of a Hugging Face directory: generation_config.json first, then config.json.
+
+  Raises:
+    ValueError: a value that is no token id, or not below `vocab_size` where that is given; it names file and key.
+  """
   files = [Path(path) / name for name in ("generation_config.json", "config.json")]
-  found = [read_json(file) for file in files if file.is_file()]
+  found = [(file, read_json(file)) for file in files if file.is_file()]
 
   def first(key):
-    return next((data[key] for data in found if data.get(key) is not None), None)
+    given = [_ids(file, key, data[key], vocab_size) for file, data in found if data.get(key) is not None]
+    return given[0] if given else ()
 
-  eos = first("eos_token_id")
-  return first("bos_token_id"), tuple(eos) if isinstance(eos, list) else () if eos is None else (eos,)
+  return next(iter(first("bos_token_id")), None), first("eos_token_id")
+
+
+def generation_settings(path: str | os.PathLike) -> dict[str, Any]:
+  """What generation_config.json of a folder says (temperature, top_p, stop ids, …); empty where there is none."""
+  file = Path(path) / "generation_config.json"
+  return read_json(file) if file.is_file() else {}
 
 
 def _host_leaves(cfg: ModelConfig, params) -> dict[tuple[str, ...], np.ndarray]:
