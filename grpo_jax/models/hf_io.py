@@ -18,6 +18,7 @@ from grpo_jax.models.hf_config import from_hf, to_hf
 from grpo_jax.models.hf_names import HF_RECOMPUTED, TOKENIZER_FILES
 from grpo_jax.models.tensors import Tensor, assemble, check_tensors, hf_table, listed, places
 from grpo_jax.reading import read_json, reading
+from grpo_jax.text.special import special_ids
 
 SHARD_BYTES = 5 * 10**9
 COMPARED_ROWS = 4096  # of a copied output matrix at a time
@@ -98,38 +99,6 @@ def load_hf(path: str | os.PathLike, *, dtype=np.float32, shardings=None) -> tup
   """
   cfg, tensors = open_hf(path)
   return cfg, assemble(cfg, hf_table(cfg), tensors, dtype, shardings)
-
-
-def _ids(file: Path, key: str, value: Any, vocab_size: int | None) -> tuple[int, ...]:
-  """The token ids that a key of a JSON file names; ValueError where they are none, or none of the vocabulary."""
-  ids = tuple(value) if isinstance(value, list) else (value,)
-  if not all(isinstance(i, int) and not isinstance(i, bool) and i >= 0 for i in ids):
-    raise ValueError(f"{file}: {key} = {value!r:.60} must be a token id, or a list of them; correct it.")
-  if vocab_size is not None and max(ids, default=0) >= vocab_size:
-    raise ValueError(f"{file}: {key} = {value!r:.60} must be below vocab_size = {vocab_size}; correct it.")
-  return ids
-
-
-def special_ids(path: str | os.PathLike, vocab_size: int | None = None) -> tuple[int | None, tuple[int, ...]]:
-  """(bos id or None, eos ids) of a Hugging Face directory: generation_config.json first, then config.json.
-
-  Raises:
-    ValueError: a value that is no token id, or not below `vocab_size` where that is given; it names file and key.
-  """
-  files = [Path(path) / name for name in ("generation_config.json", "config.json")]
-  found = [(file, read_json(file)) for file in files if file.is_file()]
-
-  def first(key):
-    given = [_ids(file, key, data[key], vocab_size) for file, data in found if data.get(key) is not None]
-    return given[0] if given else ()
-
-  return next(iter(first("bos_token_id")), None), first("eos_token_id")
-
-
-def generation_settings(path: str | os.PathLike) -> dict[str, Any]:
-  """What generation_config.json of a folder says (temperature, top_p, stop ids, …); empty where there is none."""
-  file = Path(path) / "generation_config.json"
-  return read_json(file) if file.is_file() else {}
 
 
 def _host_leaves(cfg: ModelConfig, params) -> dict[tuple[str, ...], np.ndarray]:

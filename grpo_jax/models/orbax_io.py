@@ -10,6 +10,7 @@ import orbax.checkpoint as ocp
 
 from grpo_jax.models.config import ModelConfig
 from grpo_jax.models.hf_config import from_hf, to_hf
+from grpo_jax.reading import read_json, reading
 
 SIZES_FILE = "model.json"
 
@@ -35,10 +36,11 @@ def save_orbax(path: str | os.PathLike, cfg: ModelConfig, params, *, tokenizer=N
 def open_orbax(path: str | os.PathLike):
   """(ModelConfig, `read`) of a folder that `save_orbax` wrote; `read` as in `load.open_any`."""
   path = Path(path).absolute()
-  cfg = from_hf(json.loads((path / SIZES_FILE).read_text()))
+  with reading(path / SIZES_FILE, "model config"):
+    cfg = from_hf(read_json(path / SIZES_FILE))
 
   def read(dtype=np.float32, shardings=None):
-    with ocp.PyTreeCheckpointer() as reader:
+    with reading(path / "params", "orbax checkpoint"), ocp.PyTreeCheckpointer() as reader:
       tree = reader.metadata(path / "params").item_metadata.tree
       if shardings is None:
         how = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray, dtype=dtype), tree)

@@ -1,7 +1,6 @@
 """The model and tokenizer of a run, from whatever `model.path` names: files, a package, another run's folder."""
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Callable
 
@@ -16,6 +15,7 @@ from grpo_jax.models.config import ModelConfig
 from grpo_jax.models.load import open_any, resolve_model_path
 from grpo_jax.models.lora import LoraSpec, matched, merged
 from grpo_jax.models.shapes import shape_named
+from grpo_jax.reading import read_json, reading
 from grpo_jax.text.tokenizer import Tokenizer, character_tokenizer, load_tokenizer, wrap_tokenizer
 
 ATTENTIONS = ("auto", "xla", "splash", "cudnn")
@@ -47,7 +47,7 @@ def load_model(config: ConfigDict, platform: str = "") -> Model:
   path, t, m = config.model.path, config.tokenizer, config.model
   if path and is_run(path):
     found = load_run(path)
-    tokenizer = load_tokenizer(t.path, stop=tuple(t.stop), add_bos=t.add_bos) if t.path else found.tokenizer
+    tokenizer = load_tokenizer(t.path, **_text_options(config)) if t.path else found.tokenizer
     return Model(_with_choices(found.cfg, config, platform), _fitting(tokenizer, found.cfg, config), found.weights)
   loaded, weights, own = open_any(path) if path else (None, None, None)
   tokenizer = _tokenizer(config, own)
@@ -63,20 +63,34 @@ def load_model(config: ConfigDict, platform: str = "") -> Model:
 
 def _tokenizer(config, own) -> Tokenizer:
   """The tokenizer named, else the model's own, else characters."""
-  t = config.tokenizer
-  options = {"stop": tuple(t.stop), "add_bos": t.add_bos}
+  t, options = config.tokenizer, _text_options(config)
   if t.path or (config.model.path and resolve_model_path(config.model.path).is_dir()):
     return load_tokenizer(t.path or config.model.path, **options)
   if own is not None:
-    return wrap_tokenizer(own, **options)
-  return character_tokenizer(t.alphabet, stop=tuple(t.stop), add_bos=t.add_bos)
+    with reading(config.model.path, "tokenizer"):
+      return wrap_tokenizer(own, **options)
+  return character_tokenizer(t.alphabet, **options)
+
+
+def _text_options(config) -> dict:
+  t = config.tokenizer
+  return {"stop": tuple(t.stop), "add_bos": t.add_bos, "special_in_text": t.special_in_text}
 
 
 def _fitting(tokenizer: Tokenizer, cfg: ModelConfig, config) -> Tokenizer:
-  if tokenizer.vocab_size > cfg.vocab_size:
+  """The tokenizer, after checking that its ids are ids of the model and the buckets positions of it."""
+  largest = max(tokenizer.vocab_size - 1, *tokenizer.stop_ids, 0)
+  if largest >= cfg.vocab_size:
     raise ValueError(
-      f"tokenizer.path={config.tokenizer.path!r} has {tokenizer.vocab_size} tokens but the model of "
-      f"model.path={config.model.path!r} only {cfg.vocab_size} embeddings; use the tokenizer that belongs to the model."
+      f"tokenizer.path={config.tokenizer.path!r} has token ids up to {largest} but the model of model.path="
+      f"{config.model.path!r} only {cfg.vocab_size} embeddings; use the tokenizer that belongs to the model."
+    )
+  longest = max(config.prompt_buckets) + max(config.completion_buckets)
+  if config.model.path and longest > cfg.max_positions:
+    raise ValueError(
+      f"prompt_buckets={tuple(config.prompt_buckets)} and completion_buckets={tuple(config.completion_buckets)} make "
+      f"{longest} tokens, but model.path={config.model.path!r} was trained for {cfg.max_positions}; lower them, or "
+      "raise max_position_embeddings in its config.json if it can do more."
     )
   return tokenizer
 
@@ -114,7 +128,7 @@ def is_run(path: str) -> bool:
   """Whether this is the folder of a run, with or without `@STEP`."""
   folder, _ = _split(path)
   file = folder / "config.json"
-  return file.is_file() and "identity" in json.loads(file.read_text())
+  return file.is_file() and "identity" in read_json(file)
 
 
 def _step_of(directory: pathlib.Path, step: str) -> str:
@@ -138,7 +152,8 @@ def _saved_params(directory: pathlib.Path, step: str) -> dict:
 def run_config(folder: pathlib.Path) -> ConfigDict:
   """The config that a run's folder records; a run of earlier code has the defaults of keys that came later."""
   config = default_config().unlock()
-  config.update(json.loads((folder / "config.json").read_text())["config"])
+  with reading(folder / "config.json", "record of a run's config"):
+    config.update(read_json(folder / "config.json")["config"])
   return config
 
 

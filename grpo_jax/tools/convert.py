@@ -16,12 +16,13 @@ import sys
 import jax
 import numpy as np
 
-from grpo_jax.models.hf_io import save_hf, special_ids
+from grpo_jax.models.hf_io import save_hf
 from grpo_jax.models.load import load_any, resolve_model_path
 from grpo_jax.models.lora import merged
 from grpo_jax.models.orbax_io import save_orbax
 from grpo_jax.models.peft_io import load_peft
 from grpo_jax.runs.model import is_run, load_run
+from grpo_jax.text.special import special_ids
 
 
 def read(source: str):
