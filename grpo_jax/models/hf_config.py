@@ -113,10 +113,12 @@ def _windows(data: Mapping[str, Any], family: Mapping[str, Any]) -> tuple[int, .
   unknown = sorted({str(kind) for kind in kinds} - {FULL, SLIDING})
   if unknown:
     raise ValueError(f"config.json: layers of type {', '.join(unknown)} are not supported; only {FULL} and {SLIDING}.")
+  if SLIDING in kinds and not window:
+    raise ValueError(f"config.json: layer_types has {SLIDING} but no sliding_window is in force; give its tokens.")
+  if len(kinds) != layers:
+    raise ValueError(f"config.json: layer_types has {len(kinds)} entries for num_hidden_layers = {layers}; correct it.")
   if SLIDING not in kinds:
     return ()
-  if not window:
-    raise ValueError(f"config.json: layer_types has {SLIDING} but no sliding_window is in force; give its tokens.")
   return tuple(window if kind == SLIDING else 0 for kind in kinds)
 
 

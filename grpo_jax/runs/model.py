@@ -78,13 +78,18 @@ def _text_options(config) -> dict:
 
 
 def _fitting(tokenizer: Tokenizer, cfg: ModelConfig, config) -> Tokenizer:
-  """The tokenizer, after checking that its ids are ids of the model and the buckets positions of it."""
+  """The tokenizer, after checking that its ids are ids of the model."""
   largest = max(tokenizer.vocab_size - 1, *tokenizer.stop_ids, 0)
   if largest >= cfg.vocab_size:
     raise ValueError(
       f"tokenizer.path={config.tokenizer.path!r} has token ids up to {largest} but the model of model.path="
       f"{config.model.path!r} only {cfg.vocab_size} embeddings; use the tokenizer that belongs to the model."
     )
+  return tokenizer
+
+
+def check_positions(cfg: ModelConfig, config) -> None:
+  """Raises ValueError where the largest buckets make sequences longer than any that a given model was trained for."""
   longest = max(config.prompt_buckets) + max(config.completion_buckets)
   if config.model.path and longest > cfg.max_positions:
     raise ValueError(
@@ -92,7 +97,6 @@ def _fitting(tokenizer: Tokenizer, cfg: ModelConfig, config) -> Tokenizer:
       f"{longest} tokens, but model.path={config.model.path!r} was trained for {cfg.max_positions}; lower them, or "
       "raise max_position_embeddings in its config.json if it can do more."
     )
-  return tokenizer
 
 
 def _with_choices(cfg: ModelConfig, config, platform: str) -> ModelConfig:

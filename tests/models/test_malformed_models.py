@@ -1,5 +1,6 @@
 """Damaged and nonsensical model folders: each ends, within a second or so, in one sentence that names the file."""
 
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -13,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from grpo_jax.config.defaults import default_config
 from grpo_jax.models.hf_io import save_hf
-from grpo_jax.runs.model import load_model
+from grpo_jax.runs.model import check_positions, load_model
 from grpo_jax.text.tokenizer import character_tokenizer
 
 SECONDS = 3.0  # a busy machine included; a healthy folder takes 0.1
@@ -117,6 +118,14 @@ def test_values_that_only_some_families_have(tmp_path, change):
   load(folder)
   edit(folder, "config.json", **change)
   told(lambda: load(folder), folder)
+
+
+def test_sequences_beyond_the_positions_of_a_model_are_refused():
+  config = default_config()
+  config.model.path, config.completion_buckets = "some/model", (600,)
+  assert "make 664 tokens" in told(lambda: check_positions(dataclasses.replace(CONFIGS["llama"], max_positions=512), config), "some/model")
+  config.completion_buckets = (448,)
+  check_positions(dataclasses.replace(CONFIGS["llama"], max_positions=512), config)
 
 
 def test_null_is_the_default_where_the_format_has_one(folder):

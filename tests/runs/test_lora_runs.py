@@ -29,7 +29,7 @@ def config(model="", iterations=4):
   c.model.path = str(model or c.model.path)
   c.lora.rank, c.lora.alpha, c.lora.targets = 4, 8.0, ("q", "v", "down")
   c.prompt_buckets, c.completion_buckets, c.train.iterations, c.checkpoint.every = (8,), (8,), iterations, 2
-  c.optimizer.learning_rate = 1e-2
+  c.optimizer.learning_rate, c.tokenizer.add_bos = 1e-2, False  # these prompts fit the bucket without a bos only
   with c.unlocked():  # a reward that a random text can earn, so that the adapters move
     c.data = {"kind": "jsonl", "path": str(whole.ROOT / "tests/data/short_problems.jsonl"), "heldout_fraction": 0.3,
               "fields": {"prompt": "question"}}
