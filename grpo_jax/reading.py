@@ -29,12 +29,12 @@ def reading(path: str | os.PathLike, what: str, fix: str = "check the file or fe
 
   Raises:
     ValueError: the file's contents are wrong. The project's own sentences keep their words, behind the path.
-    OSError: the file cannot be read at all; it names the file.
+    OSError: the file is there and cannot be read; it names the file.
   """
   try:
     yield
   except OSError as error:
-    if error.errno is None:
+    if error.errno is None or isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
       raise ValueError(f"{path} is no readable {what} ({cause_of(error)}); {fix}.") from error
     if error.filename is None:
       raise OSError(error.errno, error.strerror, str(path)) from error
