@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import json
 import pathlib
 import sys
 from array import array

@@ -45,7 +45,7 @@ class Fields:
     return Example(prompt, self._answer(text, where), solution, source, *pair)
 
   def _prompt(self, value: Any, where: str) -> tuple[str | tuple[dict, ...], str]:
-    """The prompt, and what the assistant says after it where messages end in that: a solution, no part of the prompt."""
+    """The prompt, and the assistant's turn that its messages end in: a solution, no part of the prompt."""
     what = f"{where}: field {self.prompt!r}"
     if not isinstance(value, (list, tuple)):
       return plain(value, what), ""

@@ -33,7 +33,7 @@ class _Cursor:
     """Moves on and returns where that was."""
     start, self.at = self.at, self.at + size
     if self.at > len(self.data):
-      raise ValueError(f"{what} would end at byte {self.at:,} of a file of {len(self.data):,}: it is cut off or damaged")
+      raise ValueError(f"{what} would end at byte {self.at:,} of a file of {len(self.data):,}: it is cut or damaged")
     return start
 
   def number(self, form: str, what: str):

@@ -65,7 +65,8 @@ def gguf_config(
     return value
 
   heads, width, layers = get("attention.head_count"), get("embedding_length"), get("block_count")
-  for key, ours in (("attention.head_count", "num_heads"), ("embedding_length", "width"), ("block_count", "num_layers")):
+  sizes = {"attention.head_count": "num_heads", "embedding_length": "width", "block_count": "num_layers"}
+  for key, ours in sizes.items():
     check_size(f"GGUF {arch}.{key}", get(key), SIZES[ours])
   head_width, theta = get("attention.key_length", width // heads), get("rope.freq_base", hf["rope_theta"])
   for key, only in (("rope.dimension_count", head_width), ("attention.value_length", head_width), ("expert_count", 0)):

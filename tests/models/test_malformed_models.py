@@ -76,8 +76,10 @@ CONFIG_CHANGES = [
   {"num_hidden_layers": 1e9}, {"num_hidden_layers": 2}, {"num_hidden_layers": 4},
   {"num_attention_heads": 5, "head_dim": None}, {"num_attention_heads": 5}, {"num_key_value_heads": 3},
   {"head_dim": 3}, {"vocab_size": 23}, {"hidden_size": 32},
-  *[{key: value} for key in ("rms_norm_eps", "rope_theta") for value in ("1e-5", -1.0, float("nan"), float("inf"), [1])],
-  {"rms_norm_eps": 0}, {"rope_parameters": "default"}, {"rope_parameters": [1]}, {"rope_scaling": 3, "rope_parameters": ...},
+  *[{key: value} for key in ("rms_norm_eps", "rope_theta") for value in ("1e-5", -1.0, float("nan"), float("inf"),
+    [1])],
+  {"rms_norm_eps": 0}, {"rope_parameters": "default"}, {"rope_parameters": [1]},
+  {"rope_scaling": 3, "rope_parameters": ...},
   {"rope_parameters": {"rope_type": 3}}, {"rope_parameters": {"rope_type": "odd"}},
   {"rope_parameters": {"rope_type": "linear"}}, {"rope_parameters": {"rope_type": "linear", "factor": "2"}},
   {"rope_parameters": {"rope_type": "linear", "factor": float("inf")}},
@@ -123,9 +125,10 @@ def test_values_that_only_some_families_have(tmp_path, change):
 def test_sequences_beyond_the_positions_of_a_model_are_refused():
   config = default_config()
   config.model.path, config.completion_buckets = "some/model", (600,)
-  assert "make 664 tokens" in told(lambda: check_positions(dataclasses.replace(CONFIGS["llama"], max_positions=512), config), "some/model")
+  cfg = dataclasses.replace(CONFIGS["llama"], max_positions=512)
+  assert "make 664 tokens" in told(lambda: check_positions(cfg, config), "some/model")
   config.completion_buckets = (448,)
-  check_positions(dataclasses.replace(CONFIGS["llama"], max_positions=512), config)
+  check_positions(cfg, config)
 
 
 def test_null_is_the_default_where_the_format_has_one(folder):
@@ -173,7 +176,7 @@ def tensors(change):
 
 
 def indexed(index):
-  """The weights behind an index: `index` is what stands in it, or a function of the name → shard that would be right."""
+  """The weights behind an index: what stands in it, or a function of the right name → shard and the folder."""
   def change(folder):
     (folder / "model.safetensors").rename(folder / "model-1.safetensors")
     names = dict.fromkeys(load_file(folder / "model-1.safetensors"), "model-1.safetensors")
@@ -189,12 +192,12 @@ def jsons(name):
   return [(f"{name} {what}", raw(name, content), name) for what, content in {
     "empty": b"", "binary": bytes(range(256)) * 10, "cut": b'{"vocab_size": 24, ', "deep": big, "list": b"[1, 2]",
     "number": b"3", "null": b"null", "text": b'"llama"', "utf-16": '{"a": 1}'.encode("utf-16"),
-    "latin-1": '{\n"name": "Größe"}'.encode("latin-1"), "zeros": bytes(1000), "twice": b'{"vocab_size": 1, "vocab_size": 2}',
+    "latin-1": '{\n"name": "Größe"}'.encode("latin-1"), "zeros": bytes(1000),
+    "twice": b'{"vocab_size": 1, "vocab_size": 2}',
     "html": b"<!DOCTYPE html><html></html>",
   }.items()]
 
 
-NAN = 'EMPTY'
 FIRST = "model.embed_tokens.weight"
 HEADER = json.dumps({FIRST: {"dtype": "F32", "shape": [24, 16], "data_offsets": [0, 1 << 60]}}).encode()
 DAMAGE = [
@@ -210,8 +213,9 @@ DAMAGE = [
   ("weights cut by half", cut("model.safetensors", 0.5), "model.safetensors"),
   ("weights cut by a byte", cut("model.safetensors", 0.99999), "model.safetensors"),
   ("weights with a header of 2^60", patched("model.safetensors", 0, struct.pack("<Q", 1 << 60)), "model.safetensors"),
-  ("weights with an offset of 2^60", raw("model.safetensors", struct.pack("<Q", len(HEADER)) + HEADER), "model.safetensors"),
-  ("weights of a git-lfs pointer", raw("model.safetensors", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
+  ("weights with an offset of 2^60", raw("model.safetensors", struct.pack("<Q", len(HEADER)) + HEADER),
+   "model.safetensors"),
+  ("weights of a git-lfs pointer", raw("model.safetensors", b"version https://git-lfs.github.com/spec/v1\n"),
    "model.safetensors"),
   ("weights of integers", tensors(lambda t: t.update({FIRST: t[FIRST].astype(np.int32)})), FIRST),
   ("weights without one", tensors(lambda t: t.pop(FIRST)), FIRST),
@@ -228,7 +232,8 @@ DAMAGE = [
   ("index of an empty name", indexed({"weight_map": {FIRST: ""}}), "weight_map"),
   ("index of the folder", indexed({"weight_map": {FIRST: "."}}), "weight_map"),
   ("index of another shard", indexed({"weight_map": {FIRST: "model-2.safetensors"}}), "model-2.safetensors"),
-  ("index of a file outside", indexed(lambda n, f: {"weight_map": dict.fromkeys(n, "../outside.safetensors")}), "outside"),
+  ("index of a file outside", indexed(lambda n, f: {"weight_map": dict.fromkeys(n, "../outside.safetensors")}),
+   "outside"),
   ("index of a file far outside", indexed(lambda n, f: {"weight_map": dict.fromkeys(n, "a/../../outside.safetensors")}),
    "outside"),
   ("index of an absolute path", indexed(
