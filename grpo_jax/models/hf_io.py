@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +167,11 @@ def _save_tokenizer(path: Path, tokenizer) -> None:
     shutil.copyfile(file, path / file.name)
 
 
+def kept_generation(generation: Mapping[str, Any] | None, ids: Mapping[str, Any]) -> dict[str, Any]:
+  """The contents of generation_config.json: what it said before, with the special ids that are known now."""
+  return {**(generation or {}), **{key: value for key, value in ids.items() if value is not None}}
+
+
 @contextlib.contextmanager
 def _appearing(path: Path):
   """Yields a hidden sibling directory that becomes `path` if the block ends well and vanishes if not."""
@@ -191,7 +196,8 @@ def _appearing(path: Path):
 
 def save_hf(
     path: str | os.PathLike, cfg: ModelConfig, params, *, tokenizer=None, bos_id: int | None = None,
-    eos_ids: Sequence[int] = (), max_shard_bytes: int = SHARD_BYTES) -> Path:
+    eos_ids: Sequence[int] = (), generation: Mapping[str, Any] | None = None,
+    max_shard_bytes: int = SHARD_BYTES) -> Path:
   """Writes a directory that `load_hf` reads back bit for bit and that transformers loads; returns its path.
 
   The directory appears whole or not at all; an earlier model directory of that name is replaced.
@@ -200,6 +206,7 @@ def save_hf(
     params: the tree of `config.param_shapes`, numpy or jax arrays, saved in the type they have.
     tokenizer: an object with `save_pretrained`, or a directory whose tokenizer files are copied, or None.
     bos_id, eos_ids: for config.json and generation_config.json; those of a tokenizer object where not given.
+    generation: what else generation_config.json says, such as temperature and top_p of the model it came from.
     max_shard_bytes: weights above this are split over several files.
   Raises:
     ValueError: a tree that does not fit `cfg`, or a `path` that holds something else.
@@ -213,7 +220,7 @@ def save_hf(
   ids = {"bos_token_id": bos_id, "eos_token_id": eos[0] if len(eos) == 1 else eos or None}
   with _appearing(path) as temporary:
     _write_json(temporary / "config.json", to_hf(cfg, leaves[("embed",)].dtype.name) | ids)
-    _write_json(temporary / "generation_config.json", {k: v for k, v in ids.items() if v is not None})
+    _write_json(temporary / "generation_config.json", kept_generation(generation, ids))
     if tokenizer is not None:
       _save_tokenizer(temporary, tokenizer)
     _save_weights(temporary, cfg, leaves, max_shard_bytes)

@@ -2,7 +2,9 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,8 +17,12 @@ from grpo_jax.reading import read_json, reading
 SIZES_FILE = "model.json"
 
 
-def save_orbax(path: str | os.PathLike, cfg: ModelConfig, params, *, tokenizer=None) -> Path:
+def save_orbax(
+    path: str | os.PathLike, cfg: ModelConfig, params, *, tokenizer=None,
+    generation: Mapping[str, Any] | None = None) -> Path:
   """Writes the folder and returns its path; an earlier one of that name is replaced.
+
+  `generation` is what generation_config.json shall hold: stop ids, temperature and the like.
 
   Raises:
     ValueError: `path` holds something else.
@@ -27,6 +33,8 @@ def save_orbax(path: str | os.PathLike, cfg: ModelConfig, params, *, tokenizer=N
   path.mkdir(parents=True, exist_ok=True)
   if tokenizer is not None:
     tokenizer.save_pretrained(path)
+  if generation:
+    (path / "generation_config.json").write_text(json.dumps(dict(generation), indent=2) + "\n")
   with ocp.StandardCheckpointer() as writer:
     writer.save(path / "params", jax.tree.map(np.asarray, params), force=True)
   (path / SIZES_FILE).write_text(json.dumps(to_hf(cfg), indent=2) + "\n")  # last: now it is whole

@@ -2,7 +2,8 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from grpo_jax.models.load import open_any, resolve_model_path
 from grpo_jax.models.lora import LoraSpec, matched, merged
 from grpo_jax.models.shapes import shape_named
 from grpo_jax.reading import read_json, reading
+from grpo_jax.text.special import generation_settings
 from grpo_jax.text.tokenizer import Tokenizer, character_tokenizer, load_tokenizer, wrap_tokenizer
 
 ATTENTIONS = ("auto", "xla", "splash", "cudnn")
@@ -24,11 +26,18 @@ UNROLL_LAYERS = 8  # on CPU, models up to this deep run faster with their layer 
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-  """Sizes, tokenizer, and `weights(dtype=float32, shardings=None)`, which reads the parameters (None from scratch)."""
+  """A model before it is trained. `weights(dtype=float32, shardings=None)` reads its parameters; None from scratch."""
 
   cfg: ModelConfig
   tokenizer: Tokenizer
   weights: Callable | None
+  generation: Mapping[str, Any]  # the generation_config.json that came with the model, {} where there is none
+
+
+def kept_on_export(tokenizer: Tokenizer, generation: Mapping[str, Any]) -> dict[str, Any]:
+  """Arguments of `save_hf`: every id that completions stopped at, the eos token first, and how the model is sampled."""
+  first = [i for i in (tokenizer.backend.eos_token_id,) if i in tokenizer.stop_ids]
+  return {"eos_ids": (*first, *(i for i in tokenizer.stop_ids if i not in first)), "generation": generation}
 
 
 def lora_spec(config: ConfigDict) -> LoraSpec | None:
@@ -48,7 +57,8 @@ def load_model(config: ConfigDict, platform: str = "") -> Model:
   if path and is_run(path):
     found = load_run(path)
     tokenizer = load_tokenizer(t.path, **_text_options(config)) if t.path else found.tokenizer
-    return Model(_with_choices(found.cfg, config, platform), _fitting(tokenizer, found.cfg, config), found.weights)
+    cfg = _with_choices(found.cfg, config, platform)
+    return Model(cfg, _fitting(tokenizer, cfg, config), found.weights, found.generation)
   loaded, weights, own = open_any(path) if path else (None, None, None)
   tokenizer = _tokenizer(config, own)
   if loaded is None and m.shape:
@@ -58,7 +68,8 @@ def load_model(config: ConfigDict, platform: str = "") -> Model:
                                "qk_norm", "attention_bias")}
     longest = max(config.prompt_buckets) + max(config.completion_buckets)
     loaded = ModelConfig(vocab_size=tokenizer.vocab_size, max_positions=longest, **sizes)
-  return Model(_with_choices(loaded, config, platform), _fitting(tokenizer, loaded, config), weights)
+  generation = generation_settings(resolve_model_path(path)) if path else {}
+  return Model(_with_choices(loaded, config, platform), _fitting(tokenizer, loaded, config), weights, generation)
 
 
 def _tokenizer(config, own) -> Tokenizer:

@@ -1,6 +1,6 @@
 """What every run needs: mesh, model, tokenizer, data; and the order in which parameters are found."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import jax
@@ -34,6 +34,7 @@ class Setup:
   train: Stream | None
   heldout: Heldout | None
   weights: Callable | None
+  generation: Mapping  # the generation_config.json that came with the model, which an export keeps
   notes: dict  # counts of what the data lacks: over-long held-out problems, ones that are in the training data
 
   @property
@@ -54,7 +55,7 @@ def make_setup(config: ConfigDict, devices=None) -> Setup:
   train = Stream(make_source(config.data.to_dict(), "train"), config.data_seed) if config.task != "eval" else None
   asked = config.task != "sft" and not _named(config)
   heldout, notes = draw_heldout(config, model.tokenizer, train) if asked else (None, {})
-  return Setup(config, mesh, model.cfg, model.tokenizer, train, heldout, model.weights, notes)
+  return Setup(config, mesh, model.cfg, model.tokenizer, train, heldout, model.weights, model.generation, notes)
 
 
 def _named(config) -> bool:
