@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "grpo_jax"
 SOURCES = {".".join(p.relative_to(ROOT).with_suffix("").parts): p.read_text() for p in sorted(PACKAGE.rglob("*.py"))}
 LAYERS = (
-  ("types", "config", "quiet"),
+  ("types", "reading", "config", "quiet"),
   ("checkpoint", "metrics", "wandb_run", "distributed", "text", "data", "models", "algorithms"),
   ("sampling", "rewards", "training"),
   ("evaluation", "runs", "reports"),

@@ -141,7 +141,8 @@ def _tokenizer() -> ConfigDict:
   return ConfigDict({
     "path": "",  # Hugging Face directory; empty is the model's own, or characters when the model is from scratch
     "alphabet": "0123456789+-*/=()[].,<> ",  # of the character tokenizer
-    "add_bos": False,  # begin plain prompts with the bos token
+    "add_bos": placeholder(bool),  # begin plain prompts with the bos token; None: where the tokenizer itself does
+    "special_in_text": False,  # special tokens spelled in data, such as <|im_end|>, act; False: ordinary text
     "stop": (),  # extra stop strings, each one token
   })
 

@@ -1,8 +1,10 @@
 """Files of rows as sources: JSON lines, Parquet, data sets of the Hugging Face library saved to disk. No network."""
 
 import contextlib
-import json
+import functools
 import pathlib
+import sys
+from array import array
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
@@ -12,6 +14,7 @@ from grpo_jax.data.contamination import normalized
 from grpo_jax.data.example import Example
 from grpo_jax.data.hashing import unit_hash
 from grpo_jax.data.rows import Fields
+from grpo_jax.reading import cause_of, parsed, read_json, reading
 
 CACHE = "~/.cache/grpo_jax/arrow"  # Parquet is decoded here once, to be read at random
 SCAN = 1000  # rows read at a time when a table is opened
@@ -64,11 +67,20 @@ class JsonLines:
         yield self._parsed(line, i)
 
   def _parsed(self, line: bytes, i: int) -> Mapping[str, Any]:
+    rule, fix = "the line must be one JSON object, is not", "correct it"
+    if i == 0 and line.lstrip()[:1] in (b"[", b"{"):
+      fix = "if the whole file is one JSON array, write each of its objects on a line: jq -c '.[]' FILE > LINES.jsonl"
     try:
-      return dict(json.loads(line))
-    except (ValueError, TypeError) as error:
-      rule = "the line must be one JSON object, is not"
-      raise ValueError(f"{self.where(i)}: {rule} ({error}); correct it.") from None
+      value = parsed(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+      cause = f"byte 0x{line[error.start]:02x} is not UTF-8"
+    except ValueError as error:
+      cause = cause_of(error)
+    else:
+      if isinstance(value, dict):
+        return value
+      cause = f"it is a {type(value).__name__}"
+    raise ValueError(f"{self.where(i)}: {rule} ({cause}); {fix}.")
 
 
 class ArrowTable:
@@ -84,11 +96,13 @@ class ArrowTable:
     return f"{self.name}:{i}"
 
   def row(self, i: int) -> Mapping[str, Any]:
-    return self._dataset[i]
+    with reading(self.place, "table"):
+      return self._dataset[i]
 
   def rows(self) -> Iterator[Mapping[str, Any]]:
     for start in range(0, len(self), SCAN):
-      columns = self._dataset[start : start + SCAN]
+      with reading(self.place, "table"):
+        columns = self._dataset[start : start + SCAN]
       for values in zip(*columns.values(), strict=True):
         yield dict(zip(columns, values, strict=True))
 
@@ -107,10 +121,9 @@ def parquet_table(path: str, cache_dir: str = "") -> ArrowTable:
     folder = str(pathlib.Path(cache_dir or CACHE).expanduser())
     try:
       table = datasets.Dataset.from_parquet([str(file) for file in files], cache_dir=folder)
-    except (datasets.exceptions.DatasetGenerationError, ValueError) as error:
-      reason = f"{error.__cause__ or error}".partition("\n")[0]
-      rule = "must be Parquet files with the same columns"
-      raise ValueError(f"parquet: path={path!r} {rule} ({reason}); check it.") from None
+    except Exception as error:  # of Arrow, of the library, or of either's cache
+      rule, reason = "must be Parquet files with the same columns", cause_of(error.__cause__ or error)
+      raise ValueError(f"parquet: path={path!r} {rule} ({reason}); check it.") from error
   return ArrowTable(table, place)
 
 
@@ -126,7 +139,7 @@ def hf_table(path: str, split: str = "") -> ArrowTable:
       f"hf: path={path!r} must be a folder that Dataset.save_to_disk or DatasetDict.save_to_disk wrote; load the data"
       " set where there is a network, save it and give that folder."
     )
-  with _library() as datasets:
+  with _library() as datasets, reading(folder, "data set on disk"):
     table = datasets.load_from_disk(str(folder))
   if isinstance(table, datasets.DatasetDict):
     if split not in table:
@@ -138,7 +151,10 @@ def hf_table(path: str, split: str = "") -> ArrowTable:
 def hf_splits(path: str) -> tuple[str, ...]:
   """Names of the splits of a DatasetDict on disk; none for a single Dataset."""
   file = pathlib.Path(path).expanduser() / "dataset_dict.json"
-  return tuple(json.loads(file.read_text())["splits"]) if file.is_file() else ()
+  splits = read_json(file).get("splits") if file.is_file() else []
+  if not isinstance(splits, list) or not all(isinstance(split, str) for split in splits):
+    raise ValueError(f"{file}: splits must be a list of names; save the data set again.")
+  return tuple(splits)
 
 
 @contextlib.contextmanager
@@ -155,6 +171,33 @@ def _library():
       datasets.enable_progress_bars()
 
 
+@functools.cache
+def _warn(text: str) -> None:
+  """Prints the warning, once in a process: a file is opened for each of its splits."""
+  print(f"warning: {text}", file=sys.stderr, flush=True)
+
+
+class _Seen:
+  """Finds prompts that stand in a table several times with different answers; keeps two numbers a row."""
+
+  def __init__(self):
+    self._prompts, self._answers = array("q"), array("q")
+
+  def add(self, example: Example) -> None:
+    """One row, in the order of the table."""
+    self._prompts.append(hash(str(example.prompt)))
+    self._answers.append(hash(example.answer))
+
+  def conflicts(self) -> tuple[int, list[int]]:
+    """How many prompts have several answers, and two rows of the first of them."""
+    prompts, answers = np.asarray(self._prompts), np.asarray(self._answers)
+    order = np.argsort(prompts, kind="stable")
+    prompts, answers = prompts[order], answers[order]
+    other = np.flatnonzero((prompts[1:] == prompts[:-1]) & (answers[1:] != answers[:-1]))
+    rows = [] if not len(other) else sorted(order[min(other, key=lambda k: order[k]) + np.arange(2)].tolist())
+    return len(np.unique(prompts[other])), rows
+
+
 class TableSource:
   """The rows of a table as examples, every row checked when it is opened.
 
@@ -168,9 +211,11 @@ class TableSource:
     if not 0 <= heldout_fraction < 1:
       raise ValueError(f"data: heldout_fraction={heldout_fraction} must lie in [0, 1); change it.")
     self._table, self._fields, self._source = table, fields or Fields(), source or table.name
-    kept = []
+    kept, seen = [], _Seen()
     for i, row in enumerate(table.rows()):
-      prompt = normalized(self._fields.example(row, table.where(i)).prompt)
+      example = self._fields.example(row, table.where(i))
+      seen.add(example)
+      prompt = normalized(example.prompt)
       if take == "all" or (unit_hash("heldout", prompt) < heldout_fraction) == (take == "heldout"):
         kept.append(i)
     self._rows = np.asarray(kept, np.int64)
@@ -179,6 +224,15 @@ class TableSource:
         f"data: {table.place} has 0 of its {len(table)} rows in take={take!r}, heldout_fraction={heldout_fraction},"
         " must have 1; check the file and the fraction."
       )
+
+    self._warn_of_conflicts(*seen.conflicts())
+
+  def _warn_of_conflicts(self, count: int, rows: list[int]) -> None:
+    if count:
+      one, other = (self._fields.example(self._table.row(i), self._table.where(i)) for i in rows)
+      _warn(f"{self._table.place}: {count} prompts have different answers in different rows, such as "
+            f"{one.prompt!r:.80}: {one.answer!r:.40} ({self._table.where(rows[0])}) and {other.answer!r:.40} "
+            f"({self._table.where(rows[1])}); drop the wrong ones.")
 
   def __len__(self) -> int:
     return len(self._rows)

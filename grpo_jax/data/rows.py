@@ -1,10 +1,12 @@
 """Rows of a data file to examples: which column is what, and what is done to it."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from grpo_jax.data.example import Example
+from grpo_jax.data.messages import conversation, plain
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,7 +15,7 @@ class Fields:
 
   prompt: str = "prompt"  # column of text, or of a list of chat messages
   answer: str = "answer"  # "": none, for preference pairs
-  solution: str = ""  # "": the whole answer column where answer_after is set, else no solution
+  solution: str = ""  # "": the whole answer column where answer_after is set, else an assistant's last turn, if any
   chosen: str = ""  # column of the preferred completion of a pair, text or messages that end in it; "": none
   rejected: str = ""  # column of the other one
   answer_after: str = (
@@ -34,23 +36,40 @@ class Fields:
     Raises:
       ValueError: a field is missing or wrong; the message begins with `where`.
     """
-    prompt = _column(row, self.prompt, where)
-    text = _text(_column(row, self.answer, where)) if self.answer else ""
-    solution = _text(_column(row, self.solution, where)) if self.solution else text if self.answer_after else ""
-    pair = [_spoken(_column(row, name, where)) if name else "" for name in (self.chosen, self.rejected)]
-    return Example(self._prompt(prompt, where), self._answer(text, where), solution, source, *pair)
+    prompt, said = self._prompt(_column(row, self.prompt, where), where)
+    text = self._gold(_column(row, self.answer, where), where) if self.answer else ""
+    solution = self._completion(row, self.solution, where) if self.solution else text if self.answer_after else said
+    pair = [self._completion(row, name, where) if name else "" for name in (self.chosen, self.rejected)]
+    if bool(pair[0].strip()) != bool(pair[1].strip()):
+      raise ValueError(f"{where}: one of the fields {self.chosen!r} and {self.rejected!r} is blank; drop the line.")
+    return Example(prompt, self._answer(text, where), solution, source, *pair)
 
-  def _prompt(self, value: Any, where: str) -> str | tuple[dict, ...]:
-    if isinstance(value, (list, tuple)):
-      for message in value:
-        if not isinstance(message, dict) or not {"role", "content"} <= message.keys():
-          rule = "must have role and content"
-          raise ValueError(f"{where}: field {self.prompt!r} has {message!r}, {rule}; correct it.")
-      return tuple(value)
-    text = _text(value)
-    if not text:
-      raise ValueError(f"{where}: field {self.prompt!r} is empty, must hold the prompt; drop the line.")
-    return text
+  def _prompt(self, value: Any, where: str) -> tuple[str | tuple[dict, ...], str]:
+    """The prompt, and the assistant's turn that its messages end in: a solution, no part of the prompt."""
+    what = f"{where}: field {self.prompt!r}"
+    if not isinstance(value, (list, tuple)):
+      return plain(value, what), ""
+    messages = conversation(value, what)
+    if messages[-1]["role"] != "assistant":
+      return messages, ""
+    if self.solution or self.answer_after or self.chosen:
+      raise ValueError(f"{what} ends in the assistant's answer, must end in the question; drop that message.")
+    return messages[:-1], messages[-1]["content"]
+
+  def _gold(self, value: Any, where: str) -> str:
+    """The answer as text; ValueError for one that no completion can be compared with."""
+    if isinstance(value, Mapping) or (isinstance(value, float) and not math.isfinite(value)):
+      raise ValueError(f"{where}: field {self.answer!r} is {value!r:.60}, must be an answer; drop the line.")
+    return plain(value if isinstance(value, bytes) else str(value), f"{where}: field {self.answer!r}")
+
+  def _completion(self, row: Mapping[str, Any], name: str, where: str) -> str:
+    """A completion: text, or the last of chat messages. It may be empty where nothing asks for it."""
+    value = _column(row, name, where)
+    if isinstance(value, list | tuple) and value and isinstance(value[-1], Mapping):
+      value = value[-1].get("content")
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+      value = str(value)
+    return plain(value, f"{where}: field {name!r}") if value not in ("", b"") else ""
 
   def _answer(self, text: str, where: str) -> str:
     if not (self.answer_after and self.answer):
@@ -72,14 +91,3 @@ def _column(row: Mapping[str, Any], name: str, where: str) -> Any:
     rule = f"must be one of {sorted(row)}; correct `fields` or the line"
     raise ValueError(f"{where}: field {name!r} is missing, {rule}.")
   return value
-
-
-def _text(value: Any) -> str:
-  """TFDS gives bytes; numbers are written as Python writes them."""
-  return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _spoken(value: Any) -> str:
-  """A completion: text, or the last of chat messages."""
-  ends_in_message = isinstance(value, list | tuple) and value and isinstance(value[-1], Mapping)
-  return _text(value[-1].get("content", "")) if ends_in_message else _text(value)

@@ -8,10 +8,23 @@ from grpo_jax.models.rope import RopeScaling
 ACTIVATIONS = ("silu", "gelu_tanh")
 ATTENTIONS = ("xla", "splash", "splash_interpreted", "cudnn")
 COMPUTE_DTYPES = ("float32", "bfloat16", "float64")
-SIZES = (
-  "vocab_size", "num_layers", "width", "ffn_width",
-  "num_heads", "num_kv_heads", "head_width", "max_positions",
-)
+SIZES = {  # the largest that is believed: far above any model, and far below what would fill the memory
+  "vocab_size": 2**31, "num_layers": 10_000, "width": 2**24, "ffn_width": 2**24,
+  "num_heads": 2**16, "num_kv_heads": 2**16, "head_width": 2**16, "max_positions": 2**31,
+}
+
+
+def check_size(name: str, value: Any, largest: int) -> None:
+  """Raises ValueError unless the value is an integer from 1 to `largest`; `name` is what the message calls it."""
+  if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    raise ValueError(f"{name} = {value!r} is not a positive integer; give one.")
+  if value > largest:
+    raise ValueError(f"{name} = {value!r:.40} is above {largest}, which no model is; correct it.")
+
+
+def is_number(value: Any) -> bool:
+  """Whether the value is a finite number, and no truth value."""
+  return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,12 +65,10 @@ class ModelConfig:
   scan_layers: bool = True  # loop over one compiled layer; False unrolls (faster on CPU, slower to compile)
 
   def __post_init__(self):
-    for name in SIZES:
-      value = getattr(self, name)
-      if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"ModelConfig.{name} = {value!r} is not a positive integer; give one.")
+    for name, largest in SIZES.items():
+      check_size(f"ModelConfig.{name}", getattr(self, name), largest)
     for name in ("rope_theta", "norm_epsilon"):
-      if not getattr(self, name) > 0:
+      if not is_number(getattr(self, name)) or getattr(self, name) <= 0:
         raise ValueError(f"ModelConfig.{name} = {getattr(self, name)!r}; give a positive number.")
     if self.num_heads % self.num_kv_heads:
       raise ValueError(
@@ -85,10 +96,10 @@ class ModelConfig:
   def _check_attention(self):
     for name in ("query_scalar", "window_rope_theta"):
       value = getattr(self, name)
-      if value is not None and not value > 0:
+      if value is not None and (not is_number(value) or value <= 0):
         raise ValueError(f"ModelConfig.{name} = {value!r}; give a positive number or None.")
     for name in ("attention_cap", "logit_cap"):
-      if not getattr(self, name) >= 0:
+      if not is_number(getattr(self, name)) or getattr(self, name) < 0:
         raise ValueError(f"ModelConfig.{name} = {getattr(self, name)!r}; give a positive number, or 0 for none.")
     if len(self.layer_windows) not in (0, self.num_layers):
       raise ValueError(

@@ -10,11 +10,13 @@ from typing import Any
 import gguf
 import numpy as np
 
-from grpo_jax.models.config import ModelConfig
+from grpo_jax.models.config import SIZES, ModelConfig, check_size
+from grpo_jax.models.gguf_check import check_gguf
 from grpo_jax.models.gguf_tokenizer import gguf_tokenizer, known_value
 from grpo_jax.models.hf_names import FAMILIES, GGUF, GGUF_FAMILIES
 from grpo_jax.models.rope import RopeScaling, rope_frequencies
 from grpo_jax.models.tensors import Tensor, assemble
+from grpo_jax.reading import reading
 
 LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
 ROPE_DIVISORS = "rope_freqs.weight"  # a tensor, where frequencies were scaled as in Llama 3.1
@@ -40,7 +42,7 @@ def _windows(get, family: Mapping[str, Any], layers: int) -> tuple[int, ...]:
   if not window:
     return ()
   every = get("attention.sliding_window_pattern", every)
-  if not family["windows"] or not isinstance(every, int):
+  if not family["windows"] or not isinstance(every, int) or every < 1:
     raise ValueError(f"GGUF attention.sliding_window = {window} with pattern {every!r} is not supported here.")
   return tuple(window if (i + 1) % every else 0 for i in range(layers))
 
@@ -52,7 +54,7 @@ def gguf_config(
 
   `divisors`: the tensor of rotary frequency divisors, where the file has one.
   """
-  arch = metadata["general.architecture"]
+  arch = metadata.get("general.architecture")
   family = known_value(arch, GGUF_FAMILIES, "general.architecture")
   hf = FAMILIES[family["model_type"]]
 
@@ -63,6 +65,9 @@ def gguf_config(
     return value
 
   heads, width, layers = get("attention.head_count"), get("embedding_length"), get("block_count")
+  sizes = {"attention.head_count": "num_heads", "embedding_length": "width", "block_count": "num_layers"}
+  for key, ours in sizes.items():
+    check_size(f"GGUF {arch}.{key}", get(key), SIZES[ours])
   head_width, theta = get("attention.key_length", width // heads), get("rope.freq_base", hf["rope_theta"])
   for key, only in (("rope.dimension_count", head_width), ("attention.value_length", head_width), ("expert_count", 0)):
     if get(key, only) != only:
@@ -107,6 +112,12 @@ def open_gguf(file: str | os.PathLike):
   Raises:
     ValueError: an unsupported architecture, feature or tokenizer.
   """
+  with reading(file, "GGUF file", "it is cut off, damaged or not supported: fetch it again"):
+    return _open(file)
+
+
+def _open(file: str | os.PathLike):
+  check_gguf(file)
   reader = gguf.GGUFReader(file)
   metadata = {key: field.contents() for key, field in reader.fields.items()}
   stored = {tensor.name: tensor for tensor in reader.tensors}

@@ -34,7 +34,7 @@ SPACE = "\u2581"  # SentencePiece's visible space
 
 def known_value(value: str, known: Mapping[str, Any], key: str):
   """known[value]; ValueError names the known ones."""
-  if value not in known:
+  if not isinstance(value, str) or value not in known:
     raise ValueError(f"GGUF {key} {value!r} is not supported; known are {', '.join(known)}.")
   return known[value]
 
@@ -97,8 +97,14 @@ def gguf_tokenizer(metadata: Mapping[str, Any]) -> Any:
   """
   from transformers import PreTrainedTokenizerFast  # here, as it reads what `quiet` says when it is imported
 
-  tokenizer = known_value(metadata.get(PREFIX + "model", "none"), MODELS, PREFIX + "model")(metadata)
-  tokens = [tokenizer.id_to_token(i) for i in range(len(metadata[PREFIX + "tokens"]))]
+  make = known_value(metadata.get(PREFIX + "model", "none"), MODELS, PREFIX + "model")
+  count = len(metadata[PREFIX + "tokens"])
+  for key in ("bos", "eos", "eot", "unknown", "padding"):
+    i = metadata.get(f"{PREFIX}{key}_token_id")
+    if i is not None and not (isinstance(i, int) and 0 <= i < count):
+      raise ValueError(f"GGUF {PREFIX}{key}_token_id = {i!r} must be one of the {count} tokens; correct it.")
+  tokenizer = make(metadata)
+  tokens = [tokenizer.id_to_token(i) for i in range(count)]
   pairs = list(zip(tokens, metadata[PREFIX + "token_type"], strict=True))
   control, user = gguf.TokenType.CONTROL, gguf.TokenType.USER_DEFINED
   tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t, kind in pairs if kind == control])

@@ -4,11 +4,24 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from grpo_jax.models.config import ModelConfig
+from grpo_jax.models.config import SIZES, ModelConfig, check_size, is_number
 from grpo_jax.models.hf_names import FAMILIES
 from grpo_jax.models.rope import RopeScaling
 
 REQUIRED = ("vocab_size", "num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads")
+INTEGERS = {  # their name → ours, whose limit holds for it
+  "vocab_size": "vocab_size", "num_hidden_layers": "num_layers", "hidden_size": "width",
+  "intermediate_size": "ffn_width", "num_attention_heads": "num_heads", "num_key_value_heads": "num_kv_heads",
+  "head_dim": "head_width", "max_position_embeddings": "max_positions", "sliding_window": "max_positions",
+  "sliding_window_pattern": "num_layers",
+}
+POSITIVE = ("rms_norm_eps", "rope_theta", "rope_local_base_freq", "query_pre_attn_scalar")
+OTHERS = {  # their name → type, and what a message calls it
+  "tie_word_embeddings": (bool, "true or false"), "use_sliding_window": (bool, "true or false"),
+  "max_window_layers": (int, "a number of layers"), "layer_types": (list, "a list with a kind for each layer"),
+  "rope_parameters": (dict, "an object"), "rope_scaling": (dict, "an object"),
+}
+NULL_IS_NONE = ("attn_logit_softcapping", "final_logit_softcapping", "sliding_window")  # null: no cap, no window
 ACTIVATION_NAMES = {"silu": "silu", "gelu_tanh": "gelu_pytorch_tanh"}  # ours → theirs
 FULL, SLIDING = "full_attention", "sliding_attention"
 RUN_CHOICES = ("compute_dtype", "remat", "scan_layers")  # fields that no checkpoint knows
@@ -19,12 +32,38 @@ def _refuse_partial(factor) -> None:
     raise ValueError(f"config.json: partial_rotary_factor = {factor} is not supported yet; only 1.0.")
 
 
+def _known(data: Mapping[str, Any]) -> dict[str, Any]:
+  """The keys that say something, null ones left out where null means the default; ValueError for wrong types."""
+  data = {key: value for key, value in data.items() if value is not None or key in NULL_IS_NONE}
+  if not isinstance(data.get("model_type"), str) or data["model_type"] not in FAMILIES:
+    raise ValueError(
+      f"config.json: model_type {data.get('model_type')!r} is not supported; known are {', '.join(FAMILIES)}.")
+  missing = [key for key in REQUIRED if key not in data]
+  if missing:
+    raise ValueError(f"config.json: {', '.join(missing)} missing; add what the checkpoint was trained with.")
+  given = {key: value for key, value in data.items() if value is not None}
+  for key in INTEGERS.keys() & given.keys():
+    check_size(f"config.json: {key}", given[key], SIZES[INTEGERS[key]])
+  for key in POSITIVE:
+    if key in given and (not is_number(given[key]) or given[key] <= 0):
+      raise ValueError(f"config.json: {key} = {given[key]!r} is not a positive number; give one.")
+  for key, (kind, words) in OTHERS.items():
+    if key in given and not isinstance(given[key], kind):
+      raise ValueError(f"config.json: {key} = {given[key]!r:.60} must be {words}; correct it.")
+  return data
+
+
 def _rope_of(given: Mapping[str, Any] | None, theta: float, max_positions: int):
   """(theta, RopeScaling or None) of one group of rotary settings; ValueError for what is not computed."""
+  if not isinstance(given or {}, Mapping):
+    raise ValueError(f"config.json: rope_parameters has {given!r:.60} where an object belongs; correct it.")
   given = {k: v for k, v in (given or {}).items() if v is not None}
   kind = given.pop("rope_type", None) or given.pop("type", None) or "default"
   given.pop("type", None)
-  theta = float(given.pop("rope_theta", theta))
+  theta = given.pop("rope_theta", theta)
+  if not isinstance(kind, str) or not is_number(theta):
+    raise ValueError(f"config.json: rope_type = {kind!r}, rope_theta = {theta!r}: must be a name and a number.")
+  theta = float(theta)
   _refuse_partial(given.pop("partial_rotary_factor", 1.0))
   if kind == "default":
     return theta, None
@@ -71,13 +110,15 @@ def _windows(data: Mapping[str, Any], family: Mapping[str, Any]) -> tuple[int, .
     every = data.get("sliding_window_pattern") or family["windows"]
     kinds = [SLIDING if (i + 1) % every else FULL for i in range(layers)]
   kinds = data.get("layer_types") or kinds
-  unknown = sorted(set(kinds) - {FULL, SLIDING})
+  unknown = sorted({str(kind) for kind in kinds} - {FULL, SLIDING})
   if unknown:
     raise ValueError(f"config.json: layers of type {', '.join(unknown)} are not supported; only {FULL} and {SLIDING}.")
+  if SLIDING in kinds and not window:
+    raise ValueError(f"config.json: layer_types has {SLIDING} but no sliding_window is in force; give its tokens.")
+  if len(kinds) != layers:
+    raise ValueError(f"config.json: layer_types has {len(kinds)} entries for num_hidden_layers = {layers}; correct it.")
   if SLIDING not in kinds:
     return ()
-  if not window:
-    raise ValueError(f"config.json: layer_types has {SLIDING} but no sliding_window is in force; give its tokens.")
   return tuple(window if kind == SLIDING else 0 for kind in kinds)
 
 
@@ -107,24 +148,24 @@ def _refuse_unmodelled(data: Mapping[str, Any]) -> None:
 def from_hf(data: Mapping[str, Any]) -> ModelConfig:
   """A ModelConfig from the contents of a Hugging Face `config.json` (transformers 4 or 5 format).
 
-  Absent optional keys take the defaults of the transformers classes: that is what absence means there.
+  Optional keys that are absent or null take the defaults of the transformers classes, as there.
 
   Raises:
-    ValueError: unknown `model_type`, a missing size, or a feature this code does not compute.
+    ValueError: unknown `model_type`, a missing size, a value of the wrong type, or a feature not computed here.
   """
-  model_type = data.get("model_type")
-  if model_type not in FAMILIES:
-    raise ValueError(f"config.json: model_type {model_type!r} is not supported; known are {', '.join(FAMILIES)}.")
-  missing = [key for key in REQUIRED if data.get(key) is None]
-  if missing:
-    raise ValueError(f"config.json: {', '.join(missing)} missing; add what the checkpoint was trained with.")
+  data = _known(data)
   _refuse_unmodelled(data)
-  family = FAMILIES[model_type]
+  family = FAMILIES[data["model_type"]]
   width, heads = data["hidden_size"], data["num_attention_heads"]
+  if width % heads and not (data.get("head_dim") or family["head_width"]):
+    raise ValueError(
+      f"config.json: num_attention_heads = {heads} does not divide hidden_size = {width} and head_dim is not given; "
+      "correct one of them.")
   head_width = data.get("head_dim") or family["head_width"] or width // heads
   max_positions = data.get("max_position_embeddings") or family["max_positions"]
   scalar = data.get("query_pre_attn_scalar", family["query_scalar"]) if family["query_scalar"] else head_width
-  caps = {ours: float(data.get(theirs, default) or 0) for ours, (theirs, default) in family["caps"].items()}
+  caps = {ours: data.get(theirs, default) or 0.0 for ours, (theirs, default) in family["caps"].items()}
+  caps = {ours: float(cap) if is_number(cap) else cap for ours, cap in caps.items()}
   return ModelConfig(
     vocab_size=data["vocab_size"],
     num_layers=data["num_hidden_layers"],

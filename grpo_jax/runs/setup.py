@@ -1,6 +1,6 @@
 """What every run needs: mesh, model, tokenizer, data; and the order in which parameters are found."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import jax
@@ -17,7 +17,7 @@ from grpo_jax.models.init import init_params
 from grpo_jax.models.lora import LoraSpec, init_adapters
 from grpo_jax.models.value_head import with_value_head
 from grpo_jax.runs.contamination import heldout_notes
-from grpo_jax.runs.model import load_model, lora_spec
+from grpo_jax.runs.model import check_positions, load_model, lora_spec
 from grpo_jax.runs.validate import has_curriculum, validate, validate_devices
 from grpo_jax.text.tokenizer import Tokenizer
 from grpo_jax.training.state import TrainState, new_state
@@ -35,6 +35,7 @@ class Setup:
   train: Stream | None
   heldout: Heldout | None
   weights: Callable | None
+  generation: Mapping  # the generation_config.json that came with the model, which an export keeps
   notes: dict  # counts of what the data lacks: over-long held-out problems, ones that are in the training data
 
   @property
@@ -51,11 +52,12 @@ def make_setup(config: ConfigDict, devices=None) -> Setup:
   mesh = make_mesh(m.data, m.fsdp, m.tensor, m.sequence, **({"devices": devices} if devices else {}))
   validate_devices(config, mesh)
   model = load_model(config)
+  check_positions(model.cfg, config)
   state_shardings(mesh, _abstract_params(model.cfg))  # names an indivisible parameter now
   train = Stream(make_source(config.data.to_dict(), "train"), config.data_seed) if config.task != "eval" else None
   asked = config.task != "sft" and not _named(config)
   heldout, notes = draw_heldout(config, model.tokenizer, train) if asked else (None, {})
-  return Setup(config, mesh, model.cfg, model.tokenizer, train, heldout, model.weights, notes)
+  return Setup(config, mesh, model.cfg, model.tokenizer, train, heldout, model.weights, model.generation, notes)
 
 
 def _named(config) -> bool:

@@ -16,37 +16,40 @@ import sys
 import jax
 import numpy as np
 
-from grpo_jax.models.hf_io import save_hf, special_ids
+from grpo_jax.models.hf_io import kept_generation, save_hf
 from grpo_jax.models.load import load_any, resolve_model_path
 from grpo_jax.models.lora import merged
 from grpo_jax.models.orbax_io import save_orbax
 from grpo_jax.models.peft_io import load_peft
 from grpo_jax.quiet import quiet
-from grpo_jax.runs.model import is_run, load_run
+from grpo_jax.runs.model import is_run, kept_on_export, load_run
+from grpo_jax.text.special import generation_settings, special_ids
 
 
 def read(source: str):
-  """(ModelConfig, parameters, transformers tokenizer or None, ids to keep) of any source."""
+  """(ModelConfig, parameters, transformers tokenizer or None, what `save_hf` keeps) of any source."""
   if is_run(source):
     model = load_run(source)
-    return model.cfg, model.weights(), model.tokenizer.backend, {}
+    return model.cfg, model.weights(), model.tokenizer.backend, kept_on_export(model.tokenizer, model.generation)
   found = resolve_model_path(source)
-  ids = {}
-  if (found / "config.json").is_file():
+  kept = {}
+  if found.is_dir():
     bos_id, eos_ids = special_ids(found)
-    ids = {"bos_id": bos_id, "eos_ids": eos_ids}
-  return *load_any(source), ids
+    kept = {"bos_id": bos_id, "eos_ids": eos_ids, "generation": generation_settings(found)}
+  return *load_any(source), kept
 
 
 def convert(source: str, target: str, *, adapter: str = "", to: str = "hf", max_shard_bytes: int):
   """Writes `source` as `target`, returns its path; ValueError as in the loaders."""
-  cfg, params, tokenizer, ids = read(source)
+  cfg, params, tokenizer, kept = read(source)
   if adapter:
     spec, adapters = load_peft(adapter, cfg.num_layers)
     params = jax.tree.map(np.asarray, merged(params, adapters, spec.scale))
   if to == "checkpoint":
-    return save_orbax(target, cfg, params, tokenizer=tokenizer)
-  return save_hf(target, cfg, params, tokenizer=tokenizer, max_shard_bytes=max_shard_bytes, **ids)
+    ids = {"eos_token_id": list(kept.get("eos_ids", ())) or None}
+    generation = kept_generation(kept.get("generation"), ids)
+    return save_orbax(target, cfg, params, tokenizer=tokenizer, generation=generation)
+  return save_hf(target, cfg, params, tokenizer=tokenizer, max_shard_bytes=max_shard_bytes, **kept)
 
 
 def main(arguments=None) -> int:

@@ -119,7 +119,7 @@ def abstract_setup(config: ConfigDict, devices) -> Setup:
   mesh = make_mesh(m.data, m.fsdp, m.tensor, m.sequence, devices=devices)
   validate_devices(config, mesh)
   model = load_model(config, devices[0].platform)
-  return Setup(config, mesh, model.cfg, model.tokenizer, None, None, None, {})
+  return Setup(config, mesh, model.cfg, model.tokenizer, None, None, None, {}, {})
 
 
 def abstract_state(setup: Setup):

@@ -59,7 +59,7 @@ def test_commas_leave_the_answer_and_messages_stay_messages(tmp_path):
     ({"prompt": "p"}, ":2: field 'answer' is missing"),
     ({"prompt": "p", "answer": None}, ":2: field 'answer' is missing"),
     ({"prompt": "p", "answer": "7"}, ":2: field 'answer' ends in '7', must hold an answer after '####'"),
-    ({"prompt": "", "answer": "#### 7"}, ":2: field 'prompt' is empty"),
+    ({"prompt": "", "answer": "#### 7"}, ":2: field 'prompt' is blank"),
     ({"prompt": ["hi"], "answer": "#### 7"}, ":2: field 'prompt' has 'hi', must have role and content"),
   ],
 )

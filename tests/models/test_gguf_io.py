@@ -11,11 +11,12 @@ from families import CONFIGS, assert_same, random_params
 from grpo_jax.models.gguf_io import load_gguf, unpermute
 from grpo_jax.models.gguf_tokenizer import gguf_tokenizer, sentencepiece_merges
 from grpo_jax.models.hf_config import to_hf
-from grpo_jax.models.hf_io import load_hf, save_hf, special_ids
+from grpo_jax.models.hf_io import load_hf, save_hf
 from grpo_jax.models.hf_names import GGUF
 from grpo_jax.models.load import load_any, resolve_model_path
 from grpo_jax.models.rope import RopeScaling, rope_frequencies
 from grpo_jax.models.tensors import places
+from grpo_jax.text.special import special_ids
 from grpo_jax.text.tokenizer import load_tokenizer, wrap_tokenizer
 from grpo_jax.tools import convert
 

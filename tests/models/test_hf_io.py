@@ -13,10 +13,11 @@ from safetensors.numpy import load_file, save_file
 
 from grpo_jax.distributed.mesh import make_mesh, state_shardings
 from grpo_jax.models.config import param_shapes
-from grpo_jax.models.hf_io import load_hf, open_hf, save_hf, special_ids
+from grpo_jax.models.hf_io import load_hf, open_hf, save_hf
 from grpo_jax.models.hf_names import GGUF
 from grpo_jax.models.load import load_any, resolve_model_path
 from grpo_jax.models.tensors import assemble, hf_table, places
+from grpo_jax.text.special import special_ids
 from grpo_jax.tools import convert
 
 STORIES = Path(__file__).parents[1] / "data" / "stories260k"

@@ -1,5 +1,6 @@
 """A LoRA run: only adapters are saved, the base is the reference, another base is refused, exports agree."""
 
+import json
 import pathlib
 import shutil
 
@@ -21,7 +22,11 @@ from grpo_jax.runs import rl
 from grpo_jax.runs.model import load_run
 from grpo_jax.runs.setup import fresh_state, make_setup
 from grpo_jax.runs.stage import Stage
+from grpo_jax.text.special import generation_settings
+from grpo_jax.text.tokenizer import load_tokenizer
+from grpo_jax.tools import convert
 
+GENERATION = {"eos_token_id": [2, 300], "temperature": 0.7, "top_p": 0.9}
 pytestmark = pytest.mark.usefixtures("one_device")
 
 
@@ -30,7 +35,7 @@ def config(model="", iterations=4):
   c.model.path = str(model or c.model.path)
   c.lora.rank, c.lora.alpha, c.lora.targets = 4, 8.0, ("q", "v", "down")
   c.prompt_buckets, c.completion_buckets, c.train.iterations, c.checkpoint.every = (8,), (8,), iterations, 2
-  c.optimizer.learning_rate = 1e-2
+  c.optimizer.learning_rate, c.tokenizer.add_bos = 1e-2, False  # these prompts fit the bucket without a bos only
   with c.unlocked():  # a reward that a random text can earn, so that the adapters move
     c.data = {"kind": "jsonl", "path": str(whole.ROOT / "tests/data/short_problems.jsonl"), "heldout_fraction": 0.3,
               "fields": {"prompt": "question"}}
@@ -43,10 +48,21 @@ def finished(one_device, tmp_path_factory):
   """A finished run, exported."""
   folder = tmp_path_factory.mktemp("lora")
   shutil.copytree(config().model.path, folder / "model")
+  (folder / "model" / "generation_config.json").write_text(json.dumps(GENERATION))
   c, path = config(folder / "model"), folder / "run"
   c.checkpoint.export = True
   main.run(c, path)
   return c, path
+
+
+def test_stop_ids_and_sampling_survive_training_export_and_conversion(finished, tmp_path):
+  _, path = finished
+  assert convert.main(["--source", str(path), "--target", str(tmp_path / "hf")]) == 0
+  assert convert.main(["--source", str(path), "--target", str(tmp_path / "orbax"), "--to", "checkpoint"]) == 0
+  assert convert.main(["--source", str(tmp_path / "orbax"), "--target", str(tmp_path / "back")]) == 0
+  for folder in (path / "export", tmp_path / "hf", tmp_path / "orbax", tmp_path / "back"):
+    assert GENERATION.items() <= generation_settings(folder).items(), folder
+    assert load_tokenizer(str(folder)).stop_ids == (2, 300)
 
 
 def test_only_adapters_are_in_the_checkpoint(finished):
