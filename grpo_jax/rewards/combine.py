@@ -22,7 +22,7 @@ class Rewards:
     components: {name: {"rule": …, "weight": 1.0, "options": {…}}}; rules.py lists the rules.
     workers: worker processes, started with the first call that needs them.
     deadline_seconds: after which a worker is killed and its item counted as failed.
-    max_error_rate: share of a component's items that may fail; see __call__.
+    max_error_rate: share of a component's items on which its rule may fail; see __call__.
     worker_memory_gib: address space of one worker; 0 for no limit.
 
   Raises:
@@ -70,7 +70,8 @@ class Rewards:
 
     Raises:
       RewardError: more than `max_error_rate` of a component's items failed, over all calls or in this one,
-        where a single failure does not count.
+        where a single failure does not count. What a completion's text makes a built-in rule do (a deadline, a
+        bound) scores 0 and is counted, but never stops a run: the policy must not be able to.
       RewardError: a worker could not start.
     """
     B, G = lengths_BG.shape
@@ -93,7 +94,7 @@ class Rewards:
       scores[component.name] = score_BG
       rewards_BG += np.float32(component.weight) * score_BG
     kinds = collections.Counter(failure.kind for failure in failures)
-    return Scores(rewards_BG, scores, kinds["error"], kinds["deadline"], failures)
+    return Scores(rewards_BG, scores, kinds["error"], kinds["deadline"], failures, kinds["bounded"])
 
   def self_test(
     self, examples: Sequence[Example], *, n: int = 64, solutions: bool = True

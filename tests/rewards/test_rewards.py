@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from grpo_jax.data.example import Example
+from grpo_jax.rewards.calls import Bounded
 from grpo_jax.rewards.combine import Rewards, Scores
+from grpo_jax.rewards.rules import RULES, Rule
 from grpo_jax.rewards.self_test import RewardError
 
 HERE = Path(__file__).parent
@@ -51,6 +53,7 @@ def test_weighted_sum_and_metrics_by_hand():
     "reward/overlong": (-2.75, 6),
     "reward/errors": (0, 12),
     "reward/deadlines": (0, 12),
+    "reward/bounded": (0, 12),
   }
 
 
@@ -86,6 +89,28 @@ def test_the_gate_forgives_one_failure_in_a_call_but_not_a_bad_call():
       score(rewards, [["7", "7"], ["8", "8"]], answers=("7", "none"))
 
 
+def test_a_score_beyond_float32_is_an_error_of_the_rule():
+  components = {"far": {"rule": "user_rules:far"}}
+  with Rewards(components, **SETTINGS | {"max_error_rate": 1.0}) as rewards:
+    scores = score(rewards, [["1e300", "-1e39"], ["1e6", "-inf"]])
+  np.testing.assert_array_equal(scores.rewards_BG, [[0, 0], [1e6, 0]])
+  assert scores.errors == 3 and "returned 1e+300, and scores lie within ±1e+06" in scores.failures[0].message
+
+
+def test_what_a_text_makes_a_built_in_rule_do_is_counted_apart_and_stops_nothing(monkeypatch):
+  def reach(completion, example, context):
+    if completion:
+      raise {"deep": RecursionError, "large": MemoryError, "fault": KeyError}.get(completion, Bounded)(completion)
+    return 0.0
+
+  monkeypatch.setitem(RULES, "exact", Rule(reach))
+  with Rewards({"a": {"rule": "exact"}}, **SETTINGS | {"max_error_rate": 0.0}) as rewards:
+    scores = score(rewards, [["deep", "large"], ["9^9^9", "9^9^9"]])
+    assert scores.metrics()["reward/bounded"] == (4, 4) and scores.errors == 0 and not scores.rewards_BG.any()
+    with pytest.raises(RewardError, match="2 of 4 items in this call and 2 of 8"):
+      score(rewards, [["fault", "fault"], ["deep", "large"]])
+
+
 @pytest.mark.parametrize(
   ("components", "settings", "parts"),
   [
@@ -102,6 +127,8 @@ def test_the_gate_forgives_one_failure_in_a_call_but_not_a_bad_call():
     ({"a": {"rule": "user_rules:misbehave", "options": {"x": 1}}}, {}, ["options.x=1", "takes seconds"]),
     ({"a": {"rule": "soft_overlong"}}, {}, ["a.options.cache is missing", "takes cache, max_length"]),
     ({"a": {"rule": "numeric", "options": {"pick": "best"}}}, {}, ["'pick': 'best'", "'last' or 'first'"]),
+    ({"a": {"rule": "exact", "weight": 1e300}}, {}, ["a.weight=1e+300", "[1e-06, 1e+06]"]),
+    ({"a": {"rule": "exact", "weight": 1e-300}}, {}, ["a.weight=1e-300"]),
     ({"total": {"rule": "exact"}}, {}, ["rewards.components.total is also the name of a metric"]),
     ({"a": {"rule": "exact"}}, {"workers": 0}, ["rewards.workers=0 must be at least 1"]),
     ({"a": {"rule": "exact"}}, {"deadline_seconds": 0.0}, ["rewards.deadline_seconds=0.0 must be positive"]),

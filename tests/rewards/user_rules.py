@@ -37,6 +37,10 @@ def pid(completion, example, context):
   return os.getpid()
 
 
+def far(completion, example, context):
+  return float(completion)
+
+
 def lenient(completion, example, context):
   return 1.0
 
