@@ -17,7 +17,7 @@ from grpo_jax.rewards import code_answers, countdown, gym_answers, math_answers,
 from grpo_jax.rewards.calls import Bounded, Call, Outcome, RuleContext
 from grpo_jax.rewards.extract import cut
 
-MOST = 1e6  # a score's magnitude
+MOST = 1e9  # a score's magnitude
 _TRACE_CHARACTERS = 8_000
 
 # A minus counts as a sign unless it follows an operand: "5-3" ends in 3, "= -3" in -3.

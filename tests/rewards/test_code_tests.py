@@ -4,12 +4,12 @@ import json
 import time
 
 import pytest
+from code_cases import GOOD, HONEST, PROMPT, VACUOUS
 
 from grpo_jax.data.example import Example
 from grpo_jax.rewards.calls import RuleContext
 from grpo_jax.rewards.code_answers import code
 from grpo_jax.rewards.programs import find_program
-from tests.rewards.code_cases import GOOD, HONEST, PROMPT, VACUOUS
 
 TESTS = "assert add(1, 2) == 3\nassert add(0, 0) == 0\nassert not odd(2)\nassert odd(3)"
 

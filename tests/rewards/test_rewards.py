@@ -94,7 +94,7 @@ def test_a_score_beyond_float32_is_an_error_of_the_rule():
   with Rewards(components, **SETTINGS | {"max_error_rate": 1.0}) as rewards:
     scores = score(rewards, [["1e300", "-1e39"], ["1e6", "-inf"]])
   np.testing.assert_array_equal(scores.rewards_BG, [[0, 0], [1e6, 0]])
-  assert scores.errors == 3 and "returned 1e+300, and scores lie within ±1e+06" in scores.failures[0].message
+  assert scores.errors == 3 and "returned 1e+300, and scores lie within ±1e+09" in scores.failures[0].message
 
 
 def test_what_a_text_makes_a_built_in_rule_do_is_counted_apart_and_stops_nothing(monkeypatch):
