@@ -12,6 +12,7 @@ from grpo_jax.rewards.components import Component, check_settings, make_componen
 from grpo_jax.rewards.failures import FailureCount
 from grpo_jax.rewards.scores import Scores
 from grpo_jax.rewards.self_test import run_self_test
+from grpo_jax.rewards.trial import counting_golds, try_rules
 from grpo_jax.rewards.workers import WorkerPool
 
 
@@ -104,10 +105,16 @@ class Rewards:
     A gold answer is tried as the rule expects it written (behind the option `after`, in a box, …) and as the
     example's solution. Pass `solutions=False` where these are demonstrations that may end in a wrong answer.
 
+    Prints how many solutions pass the rule `code`.
+
     Returns {"gold": share of gold texts accepted, "wrong": of wrong answers, "n": examples tried}, all 0 where no
     component judges answers; RewardError where one misjudges.
     """
-    return run_self_test(self._components, examples[:n], self._evaluate, solutions)
+    return run_self_test(self._components, examples[:n], counting_golds(self._evaluate), solutions)
+
+  def try_rules(self, example: Example) -> None:
+    """Tries each rule of the user's own on one example; RewardError with file and line where it fails."""
+    try_rules(self._components, example, self._evaluate)
 
   def _evaluate(self, component: Component, calls: list[Call]) -> list[Outcome]:
     return self._pool.run(calls) if component.rule.isolated else [rules.evaluate(call) for call in calls]

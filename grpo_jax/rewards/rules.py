@@ -204,7 +204,11 @@ def find_rule(name: str) -> Rule:
   try:
     score = getattr(importlib.import_module(module), function)
   except Exception as error:
-    raise ValueError(f"cannot be imported ({type(error).__name__}: {error}); fix the path") from error
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    where = "" if "importlib" in last.filename or last.filename == __file__ else f", {last.filename} line {last.lineno}"
+    raise ValueError(f"cannot be imported ({type(error).__name__}: {error}{where}); fix it") from error
+  if not callable(score):
+    raise ValueError("is no function; name one")
   return Rule(score, judges_answer=getattr(score, "judges_answer", False), isolated=True)
 
 

@@ -129,8 +129,8 @@ pool.run([call({last!r}), call({last!r})]) if {last!r} else time.sleep(10)
 @pytest.mark.parametrize("what", ["memory", "descriptors"])
 def test_a_leak_costs_no_later_call(monkeypatch, what):
   monkeypatch.syspath_prepend(HERE)
-  pool = WorkerPool(1, ["user_rules:leak"], deadline_seconds=10.0, memory_gib=1.5)
-  n = {"memory": 9, "descriptors": 12}[what]
+  pool = WorkerPool(1, ["user_rules:leak"], deadline_seconds=10.0, memory_gib=0.8)
+  n = {"memory": 4, "descriptors": 12}[what]
   assert [outcome.failure for outcome in pool.run([call(what, "user_rules:leak")] * n)] == [""] * n
   pool.close()
 

@@ -118,6 +118,8 @@ def test_what_a_text_makes_a_built_in_rule_do_is_counted_apart_and_stops_nothing
     ({"a": {"rule": "maths"}}, {}, ["rewards.components.a.rule='maths'", "exact, numeric, math"]),
     ({"a": {}}, {}, ["rewards.components.a.rule=None"]),
     ({"a": {"rule": "user_rules:absent"}}, {}, ["='user_rules:absent' cannot be imported"]),
+    ({"a": {"rule": "broken_rule:f"}}, {}, ["NameError: name 'missing' is not defined, ", "broken_rule.py line 3)"]),
+    ({"a": {"rule": "user_rules:PLAIN"}}, {}, ["rule='user_rules:PLAIN' is no function"]),
     ({"a": {"rule": "exact", "wieght": 1}}, {}, ["rewards.components.a.wieght is unknown"]),
     ({"a": {"rule": "exact", "weight": "1"}}, {}, ["components.a.weight='1' must be a finite number"]),
     ({"a": {"rule": "exact", "weight": True}}, {}, ["a.weight=True"]),
@@ -211,3 +213,27 @@ def test_self_test_passes_on_all_of_gsm8k(rule):
   if not path.exists():
     pytest.skip(f"needs GSM8K's test.jsonl at the path in the environment variable GSM8K_TEST: {path}")
   assert self_test(rule, gsm8k(path), {"after": "####"}, n=1319) == {"gold": 1.0, "wrong": 0.0, "n": 1319}
+
+
+def test_a_rule_with_a_bug_is_named_with_its_line_before_anything_else():
+  example = Example("1+1?", "2", "A: 2")
+  components = {"own": {"rule": "user_rules:with_a_bug"}, "other": {"rule": "numeric"}}
+  with Rewards(components, **SETTINGS) as rewards, pytest.raises(RewardError) as error:
+    rewards.try_rules(example)
+  sentence, _, trace = str(error.value).partition("\n\n")
+  line = (HERE / "user_rules.py").read_text().splitlines().index("  return table[key]") + 1
+  assert "rewards.components.own.rule='user_rules:with_a_bug' fails on the first example" in sentence
+  assert f"KeyError: '2' ({HERE / 'user_rules.py'} line {line}, in _look_up); mend" in sentence and "\n" not in sentence
+  assert "in with_a_bug\n    return _look_up({}, example.answer)" in trace and trace.endswith("KeyError: '2'")
+  assert "grpo_jax" not in trace.replace(str(HERE), "")
+  with Rewards({"own": {"rule": "user_rules:misbehave"}}, **SETTINGS) as rewards:
+    rewards.try_rules(example)
+    with pytest.raises(RewardError, match=r"within 1\.0 s; mend the function"):
+      rewards.try_rules(dataclasses.replace(example, solution="hang"))
+
+
+def test_gold_programs_that_pass_are_counted(capsys):
+  examples = [Example(f"f({i})", f"assert f({i}) == {i}", "def f(x): return x % 3") for i in range(4)]
+  with pytest.raises(RewardError, match="scored the gold text"):
+    self_test("code", examples)
+  assert "3 of 4 gold programs pass their tests (component correct)\n  fails: 'f(3)'" in capsys.readouterr().out

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 
+PLAIN = 1.0
+
 
 def misbehave(completion, example, context, seconds=0.0):
   """Does what the completion says."""
@@ -48,7 +50,7 @@ _kept = []
 
 def leak(completion, example, context):
   """Keeps 200 MB a call, or descriptors."""
-  _kept.append(bytearray(200 << 20) if completion == "memory" else [os.open(os.devnull, os.O_RDONLY) for _ in range(99)])
+  _kept.append(bytearray(200 << 20) if completion == "memory" else [os.dup(1) for _ in range(99)])
   return 1.0
 
 
@@ -83,6 +85,14 @@ def children(completion, example, context):
 
 def far(completion, example, context):
   return float(completion)
+
+
+def with_a_bug(completion, example, context):
+  return _look_up({}, example.answer)
+
+
+def _look_up(table, key):
+  return table[key]
 
 
 def lenient(completion, example, context):
