@@ -56,6 +56,7 @@ def run(config, workdir: pathlib.Path) -> dict:
       params = run_preference(setup, workdir, config.task.removeprefix("sft_then_"), params)
   else:
     with Rewards(r.components.to_dict(), **options) as rewards:
+      rewards.try_rules(setup.heldout.examples[0])
       claim(workdir, config, inputs)
       if r.self_test:
         test = rewards.self_test(setup.heldout.examples[: r.self_test])

@@ -38,7 +38,7 @@ def judge(rollout: Rollout, examples, tokenizer, rewards: Rewards, *, all_texts:
 def _of_all(scores: Scores, n: int) -> Scores:
   """The scores of all processes' rows; messages of failures stay with the process that saw them."""
   rows = joined_rows({"": scores.rewards_BG, **scores.components}, n)
-  counts = summed({"errors": scores.errors, "deadlines": scores.deadlines})
+  counts = summed({"errors": scores.errors, "deadlines": scores.deadlines, "bounded": scores.bounded})
   return dataclasses.replace(scores, rewards_BG=rows.pop(""), components=rows, **counts)
 
 

@@ -10,6 +10,10 @@ class RewardError(RuntimeError):
   """The rewards cannot be trusted: too many items failed, a rule misjudges a known answer, or it cannot start."""
 
 
+class Bounded(Exception):
+  """A rule raises it where a completion asks for more than the rule will compute: score 0, and no fault of the rule."""
+
+
 @dataclasses.dataclass(frozen=True)
 class RuleContext:
   """What a rule may know of a completion beside its text; lengths are in completion tokens."""
@@ -32,8 +36,12 @@ class Call:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-  """A score, or why there is none: `failure` is "", "error" or "deadline", and `message` says more."""
+  """A score, or why there is none: `failure` is "", "error", "deadline" or "bounded", and `message` says more.
+
+  `trace` is the traceback of a rule of the user's own, without our frames.
+  """
 
   score: float = 0.0
   failure: str = ""
   message: str = ""
+  trace: str = ""

@@ -1,16 +1,15 @@
 """Programs judged by unit tests in a sandbox; docs/rewards.md says what it guarantees and what it does not."""
 
-import ast
 import functools
 import json
 import time
-import warnings
 
 from grpo_jax.data.example import Example
+from grpo_jax.rewards.asserted import find_tests, unsupported, wanted_names
 from grpo_jax.rewards.calls import RuleContext
-from grpo_jax.rewards.extract import cut, in_fence
+from grpo_jax.rewards.extract import cut
+from grpo_jax.rewards.programs import find_program, given_code, parse
 from grpo_jax.rewards.sandbox import Limits, check_isolation, run_program, run_tests
-from grpo_jax.rewards.sandboxed import find_tests
 
 _MEMORY_MIB = 512
 
@@ -21,31 +20,29 @@ def prepare() -> None:
 
 
 @functools.lru_cache(maxsize=1024)  # a group shares its tests
-def _parse(answer: str) -> tuple[tuple[tuple[str, str], ...], int]:
-  """(input, output) pairs of a JSON list, or the number of tests in a text of asserts."""
+def _parse(answer: str) -> tuple[tuple[tuple[str, str], ...], int, frozenset[str]]:
+  """(input, output) pairs of a JSON list, or none; the number of tests; the names that a text of tests needs."""
+  cases, count, wanted, why = (), 0, frozenset(), ""
   try:
     cases = tuple((str(case["input"]), str(case["output"])) for case in json.loads(answer))
     count = len(cases)
   except (ValueError, TypeError, KeyError, RecursionError):
-    try:
-      cases, count = (), sum(find_tests(ast.parse(answer).body))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-      count = 0
+    if (tree := parse(answer)) is not None:
+      count, why = len(find_tests(tree)), unsupported(tree)
+      wanted = frozenset(wanted_names(answer))
+  if why:
+    raise ValueError(f"the answer {answer[:80]!r} holds tests that cannot run here: {why}.")
   if not count:
     raise ValueError(
       f"the answer {answer[:80]!r} holds no tests; give asserts, or a JSON list of objects with input and output."
     )
-  return cases, count
+  return cases, count, wanted
 
 
-def _parses(source: str) -> bool:
-  """Whether it is Python at all, which spares most wrong completions a process."""
-  try:
-    with warnings.catch_warnings(action="ignore"):
-      ast.parse(source)
-    return True
-  except (SyntaxError, ValueError, RecursionError, MemoryError):
-    return False
+def _prompt_text(example: Example) -> str:
+  if isinstance(example.prompt, str):
+    return example.prompt
+  return "\n\n".join(str(turn.get("content", "")) for turn in example.prompt if turn.get("role") != "assistant")
 
 
 def _lines(text: str) -> list[str]:
@@ -63,9 +60,11 @@ def code(
 ) -> float:
   """1 where the completion's program passes all tests of the example's answer; with `partial`, the share it passes.
 
-  The program is the last ``` fence, or else all text, behind the last `after`. The answer is Python text whose
-  top-level asserts (or calls of its own functions that assert) are the tests, or a JSON list of {"input", "output"}
-  for programs that read standard input; outputs are compared without blanks at the ends of lines and of the text.
+  The program is the last ``` or ~~~ fence that defines what the tests need (programs.py), or else all text, behind
+  the last `after`. The answer is Python text of tests (asserted.py: asserts, calls of own functions that assert,
+  unittest or pytest tests), or a JSON list of {"input", "output"} for programs that read standard input; outputs are
+  compared without blanks at the ends of lines and of the text. A test that asserts nothing when it runs has failed.
+  A function that the prompt defines in full, beside one that it asks for, is the prompt's.
 
   Args:
     seconds: for all tests together, on the wall; keep it below rewards.deadline_seconds, so that a slow program is
@@ -77,15 +76,16 @@ def code(
   """
   if not seconds > 0 or memory_mib < 64:
     raise ValueError(f"seconds={seconds} must be positive and memory_mib={memory_mib} at least 64; raise them.")
-  cases, count = _parse(example.answer)
+  cases, count, wanted = _parse(example.answer)
   text = cut(completion, after)
-  source = in_fence(text or "")
-  if not source.strip() or not _parses(source):
+  source = find_program(text or "", None if cases else wanted)
+  if not source:
     return 0.0
   if cases:
     passed = _passed(source, cases, Limits(seconds, memory_mib), partial)
   else:
-    passed = run_tests(source, example.answer, Limits(seconds, memory_mib))
+    for_program, for_tests = given_code(_prompt_text(example), wanted)
+    passed = run_tests([for_program, source], for_tests, example.answer, Limits(seconds, memory_mib))
   return passed / count if partial else float(passed == count)
 
 

@@ -12,6 +12,7 @@ from grpo_jax.rewards.components import Component, check_settings, make_componen
 from grpo_jax.rewards.failures import FailureCount
 from grpo_jax.rewards.scores import Scores
 from grpo_jax.rewards.self_test import run_self_test
+from grpo_jax.rewards.trial import counting_golds, try_rules
 from grpo_jax.rewards.workers import WorkerPool
 
 
@@ -22,7 +23,7 @@ class Rewards:
     components: {name: {"rule": …, "weight": 1.0, "options": {…}}}; rules.py lists the rules.
     workers: worker processes, started with the first call that needs them.
     deadline_seconds: after which a worker is killed and its item counted as failed.
-    max_error_rate: share of a component's items that may fail; see __call__.
+    max_error_rate: share of a component's items on which its rule may fail; see __call__.
     worker_memory_gib: address space of one worker; 0 for no limit.
 
   Raises:
@@ -70,7 +71,8 @@ class Rewards:
 
     Raises:
       RewardError: more than `max_error_rate` of a component's items failed, over all calls or in this one,
-        where a single failure does not count.
+        where a single failure does not count. What a completion's text makes a built-in rule do (a deadline, a
+        bound) scores 0 and is counted, but never stops a run: the policy must not be able to.
       RewardError: a worker could not start.
     """
     B, G = lengths_BG.shape
@@ -93,7 +95,7 @@ class Rewards:
       scores[component.name] = score_BG
       rewards_BG += np.float32(component.weight) * score_BG
     kinds = collections.Counter(failure.kind for failure in failures)
-    return Scores(rewards_BG, scores, kinds["error"], kinds["deadline"], failures)
+    return Scores(rewards_BG, scores, kinds["error"], kinds["deadline"], failures, kinds["bounded"])
 
   def self_test(
     self, examples: Sequence[Example], *, n: int = 64, solutions: bool = True
@@ -103,10 +105,16 @@ class Rewards:
     A gold answer is tried as the rule expects it written (behind the option `after`, in a box, …) and as the
     example's solution. Pass `solutions=False` where these are demonstrations that may end in a wrong answer.
 
+    Prints how many solutions pass the rule `code`.
+
     Returns {"gold": share of gold texts accepted, "wrong": of wrong answers, "n": examples tried}, all 0 where no
     component judges answers; RewardError where one misjudges.
     """
-    return run_self_test(self._components, examples[:n], self._evaluate, solutions)
+    return run_self_test(self._components, examples[:n], counting_golds(self._evaluate), solutions)
+
+  def try_rules(self, example: Example) -> None:
+    """Tries each rule of the user's own on one example; RewardError with file and line where it fails."""
+    try_rules(self._components, example, self._evaluate)
 
   def _evaluate(self, component: Component, calls: list[Call]) -> list[Outcome]:
     return self._pool.run(calls) if component.rule.isolated else [rules.evaluate(call) for call in calls]

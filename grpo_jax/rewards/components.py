@@ -10,7 +10,8 @@ from grpo_jax.data.example import Example
 from grpo_jax.rewards import rules
 from grpo_jax.rewards.calls import Call, RuleContext
 
-_METRICS = ("total", "errors", "deadlines")  # stand beside the components' names in the log
+_METRICS = ("total", "errors", "deadlines", "bounded")  # stand beside the components' names in the log
+_LEAST_WEIGHT, _MOST_WEIGHT = 1e-6, 1e6  # with scores up to rules.MOST, squares of rewards stay finite in float32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +23,11 @@ class Component:
   rule: rules.Rule
   weight: float
   options: dict
+
+  @property
+  def built_in(self) -> bool:
+    """Whether the rule is one of this package's, whose failures on hostile text say nothing of the data or the rule."""
+    return self.rule_name in rules.RULES
 
   def call(self, completion: str, example: Example, context: RuleContext) -> Call:
     return Call(self.rule_name, completion, example, context, self.options)
@@ -45,6 +51,9 @@ def make_component(name: str, spec: Mapping) -> Component:
   weight = spec.get("weight", 1.0)
   if isinstance(weight, bool) or not isinstance(weight, numbers.Real) or not math.isfinite(weight):
     raise ValueError(f"{key}.weight={weight!r} must be a finite number; set one, such as 1.0.")
+  if weight and not _LEAST_WEIGHT <= abs(weight) <= _MOST_WEIGHT:
+    raise ValueError(f"{key}.weight={weight!r} must be 0 or of a size in [{_LEAST_WEIGHT:g}, {_MOST_WEIGHT:g}];"
+                     " rewards are float32, so rescale the scores.")
   component = Component(name, spec["rule"], rule, float(weight), dict(spec.get("options") or {}))
   _check_options(f"{key}.options", component)
   return component

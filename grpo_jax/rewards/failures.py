@@ -1,4 +1,4 @@
-"""Counts items without a score, and stops a run when there are too many."""
+"""Counts items without a score, and stops a run when there are too many for which the rule is to blame."""
 
 import collections
 
@@ -23,16 +23,18 @@ class FailureCount:
       for call, outcome in zip(calls, outcomes, strict=True)
       if outcome.failure
     ]
-    self._failed[component.name] += len(failures)
+    at_fault = {"error"} if component.built_in else {"error", "deadline"}
+    counted = [failure for failure in failures if failure.kind in at_fault]
+    self._failed[component.name] += len(counted)
     self._scored[component.name] += len(calls)
     failed, scored = self._failed[component.name], self._scored[component.name]
     # One unlucky completion in a small batch must not end a long run.
-    now = len(failures) > max(1, self._max_error_rate * len(calls))
-    if failures and (now or failed > self._max_error_rate * scored):
+    now = len(counted) > max(1, self._max_error_rate * len(calls))
+    if counted and (now or failed > self._max_error_rate * scored):
       raise RewardError(
-        f"Component {component.name!r} (rule {component.rule_name}) failed on {len(failures)} of {len(calls)}"
+        f"Component {component.name!r} (rule {component.rule_name}) failed on {len(counted)} of {len(calls)}"
         f" items in this call and {failed} of {scored} ({failed / scored:.1%}) overall, above"
-        f" rewards.max_error_rate={self._max_error_rate}; the last failure was: {failures[-1].kind}"
-        f" ({failures[-1].message}) on {failures[-1].text}; fix the rule or its options, or raise the rate."
+        f" rewards.max_error_rate={self._max_error_rate}; the last failure was: {counted[-1].kind}"
+        f" ({counted[-1].message}) on {counted[-1].text}; fix the rule or its options, or raise the rate."
       )
     return failures

@@ -1,85 +1,61 @@
-"""Values between a tested program and its tests, which run in two processes: plain data travels, objects stay.
+"""Calls between a tested program and its tests, which run in two processes: plain data travels, objects stay.
 
 Only plain data is ever compared on the tests' side, so an `__eq__`, a patched builtin or an exit of the program's
-decides nothing there. Everything else stays where it is and is reached through a `Remote`.
+decides nothing there. Everything else stays where it is and is reached through a `Remote`. Both sides can ask: the
+tests call functions, and a function may call back what a test handed to it (`key=lambda x: -x`).
 """
 
+import base64
 import builtins
 import contextlib
 import io
 import itertools
 import json
 import operator
+import pickle
+import types
 from collections.abc import Callable, Iterable
 
+from grpo_jax.rewards.plain import copy_back, pack, unpack
+
 _ITEMS = 100_000  # that a generator may yield to a test
-_PLAIN = (bool, int, float, str, type(None))  # JSON has these
-_MARKED = {"complex": complex, "tuple": tuple, "set": set, "frozenset": frozenset, "dict": dict, "bytes": bytes}
+_BINARY = ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and_", "or_", "xor", "lshift", "rshift"]
+_UNARY = ["neg", "pos", "abs", "invert"]
 _OPERATIONS = {
   "call": lambda f, *args, **kwargs: f(*args, **kwargs),
   "attribute": getattr,
+  "set": setattr,
   "item": operator.getitem,
+  "set_item": operator.setitem,
+  "delete_item": operator.delitem,
   "length": len,
   "list": lambda values: list(itertools.islice(values, _ITEMS)),
   "next": next,
+  "str": str,
+  "repr": repr,
+  "operator": lambda name, *args: getattr(operator, name)(*args),
 }
 
 
-def pack(value: object, refer: Callable[[object], int]) -> object:
-  """JSON for a value; `refer` gives the number by which an object that is no plain data will be known."""
-  for kind in _PLAIN:
-    if isinstance(value, kind):
-      return value if value is None else kind(value)
-  if isinstance(value, list):
-    return [pack(item, refer) for item in value]
-  for name, kind in _MARKED.items():
-    if isinstance(value, kind):
-      parts = {"complex": lambda v: (v.real, v.imag), "dict": lambda v: v.items()}.get(name, lambda v: v)(value)
-      return {name: [pack(item, refer) for item in parts]}
-  return {"object": refer(value)}
+def _own_attribute(value: object, name: str) -> None:
+  """Refuses what would lead a program from an object that it was handed to the tests themselves."""
+  if name.startswith("_") or type(value).__module__ != "__main__":
+    raise AttributeError(name)
 
 
-def unpack(packed: object, find: Callable[[int], object]) -> object:
-  """What `pack` packed; `find` gives the object of a number."""
-  if isinstance(packed, list):
-    return [unpack(item, find) for item in packed]
-  if not isinstance(packed, dict):
-    return packed
-  ((name, parts),) = packed.items()
-  if name == "object":
-    return find(parts)
-  items = [unpack(item, find) for item in parts]
-  return complex(*items) if name == "complex" else _MARKED[name](items)
+def _get_own(value: object, name: str) -> object:
+  _own_attribute(value, name)
+  return getattr(value, name)
 
 
-def send(stream: io.BufferedIOBase, message: object) -> None:
-  """Writes a message, one line of JSON."""
-  stream.write(json.dumps(message).encode() + b"\n")
-  stream.flush()
+def _set_own(value: object, name: str, new: object) -> None:
+  _own_attribute(value, name)
+  setattr(value, name, new)
 
 
-def serve(namespace: dict[str, object], requests: io.BufferedIOBase, replies: io.BufferedIOBase) -> None:
-  """The program's side: carries out operations on its globals and objects until nobody asks any more."""
-  operations = _OPERATIONS | {"global": namespace.__getitem__}
-  objects, numbers = [], {}
-
-  def refer(value: object) -> int:
-    if id(value) not in numbers:
-      numbers[id(value)] = len(objects)
-      objects.append(value)  # which also keeps the id from being given again
-    return numbers[id(value)]
-
-  for line in requests:
-    request = json.loads(line)
-    args = unpack(request["args"], objects.__getitem__)
-    kwargs = {name: unpack(value, objects.__getitem__) for name, value in request["kwargs"].items()}
-    try:
-      value = pack(operations[request["operation"]](*args, **kwargs), refer)
-      reply = {"value": value, "args": pack(args, refer)}
-    except BaseException as error:
-      names = [kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "builtins"]
-      reply = {"error": names[0], "message": str(error)[:200]}
-    send(replies, reply)
+# What a program may do with the objects that the tests handed to it.
+_HANDED = {name: _OPERATIONS[name] for name in ("call", "item", "set_item", "length", "list", "next")}
+_HANDED |= {"attribute": _get_own, "set": _set_own}
 
 
 class ProgramEnded(BaseException):
@@ -87,57 +63,94 @@ class ProgramEnded(BaseException):
 
 
 class Channel:
-  """The tests' side: asks the program, and believes nothing of its reply but plain data."""
+  """One side of the two pipes. The tests' side believes nothing of a reply but plain data."""
 
-  def __init__(self, requests: io.BufferedIOBase, replies: io.BufferedIOBase):
-    self._requests, self._replies = requests, replies
+  def __init__(self, reading: io.BufferedIOBase, writing: io.BufferedIOBase, namespace: dict | None = None):
+    """`namespace`: the program's globals, on its side."""
+    self._reading, self._writing, self._is_tests = reading, writing, namespace is None
+    self._operations = _HANDED if namespace is None else _OPERATIONS | {"global": namespace.__getitem__}
+    self._objects, self._numbers = [], {}
     self.ended = False
 
+  def serve(self) -> None:
+    """Carries out what the other side asks, until nobody asks any more."""
+    for line in self._reading:
+      self._answer(json.loads(line))
+
   def ask(self, operation: str, *args: object, **kwargs: object) -> object:
-    """The result of an operation on the program's side. What it did to arguments that are containers is copied back.
+    """The result of an operation on the other side. What it did to arguments that are containers is copied back.
 
     Raises:
-      Exception: the built-in class that the program raised, or the nearest above its own.
+      Exception: the built-in class that was raised there, or the nearest above it. A StopIteration that no iterator
+        raised is a RuntimeError: it would end an `all(map(…))` before its first item.
       ProgramEnded: nobody answers.
     """
-    packed = pack(list(args), _number), {name: pack(value, _number) for name, value in kwargs.items()}
-    send(self._requests, {"operation": operation, "args": packed[0], "kwargs": packed[1]})
-    line = self._replies.readline()
-    self.ended = not line.endswith(b"\n")
-    if self.ended:
-      raise ProgramEnded
-    reply = json.loads(line)
+    packed = pack(list(args), self._refer), {name: pack(value, self._refer) for name, value in kwargs.items()}
+    self._send({"operation": operation, "args": packed[0], "kwargs": packed[1]})
+    reply = self._receive()
+    while "operation" in reply:  # our own functions are asked for, before the answer can come
+      self._answer(reply)
+      reply = self._receive()
     if "error" in reply:
       kind = getattr(builtins, str(reply["error"]), RuntimeError)
       known = isinstance(kind, type) and issubclass(kind, Exception)
+      if known and issubclass(kind, StopIteration) and operation != "next":
+        raise RuntimeError("the program raised StopIteration")
       raise (kind if known else RuntimeError)(str(reply["message"]))
-    for mine, theirs in zip(args, unpack(reply["args"], self.remote), strict=True):
-      _copy_back(mine, theirs)
-    return unpack(reply["value"], self.remote)
+    for mine, theirs in zip(args, unpack(reply["args"], self._find), strict=True):
+      copy_back(mine, theirs)
+    return unpack(reply["value"], self._find)
 
-  def remote(self, number: int) -> "Remote":
-    return Remote(self, int(number))
+  def _answer(self, request: dict) -> None:
+    try:
+      args = unpack(request["args"], self._find)
+      kwargs = {name: unpack(value, self._find) for name, value in request["kwargs"].items()}
+      value = pack(self._operations[request["operation"]](*args, **kwargs), self._refer)
+      reply = {"value": value, "args": pack(args, self._refer)}
+    except BaseException as error:
+      names = [kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "builtins"]
+      reply = {"error": names[0], "message": str(error)[:200]}
+    self._send(reply)
 
+  def _send(self, message: dict) -> None:
+    self._writing.write(json.dumps(message).encode() + b"\n")
+    self._writing.flush()
 
-def _copy_back(mine: object, theirs: object) -> None:
-  if isinstance(mine, list) and isinstance(theirs, list):
-    mine[:] = theirs
-  elif isinstance(mine, dict | set) and type(mine) is type(theirs):
-    mine.clear()
-    mine.update(theirs)
+  def _receive(self) -> dict:
+    line = self._reading.readline()
+    self.ended = self.ended or not line.endswith(b"\n")
+    if self.ended:
+      raise ProgramEnded
+    return json.loads(line)
 
+  def _refer(self, value: object) -> dict:
+    if isinstance(value, Remote):
+      return {"yours": value._number}
+    bound = getattr(value, "__self__", None)
+    # Python's own functions, such as len or operator.itemgetter(1), are there too; [].append is an object of ours.
+    if self._is_tests and (bound is None or isinstance(bound, type | types.ModuleType)):
+      with contextlib.suppress(Exception):
+        return {"pickled": base64.b64encode(pickle.dumps(value)).decode()}
+    if id(value) not in self._numbers:
+      self._numbers[id(value)] = len(self._objects)
+      self._objects.append(value)  # which also keeps the id from being given again
+    return {"mine": self._numbers[id(value)]}
 
-def _number(value: object) -> int:
-  if not isinstance(value, Remote):
-    raise TypeError(f"a {type(value).__name__} cannot be handed to the program, only plain data and its own objects")
-  return value._number
+  def _find(self, kind: str, parts: object) -> object:
+    if kind == "mine":
+      return (Remote if self._is_tests else Handed)(self, int(parts))
+    if kind == "yours":
+      return self._objects[int(parts)]
+    if kind == "pickled" and not self._is_tests:
+      return pickle.loads(base64.b64decode(parts))
+    raise ValueError(f"a program cannot send {kind!r}")
 
 
 class Remote:
-  """An object on the program's side. It can be used, but neither compared nor taken for true."""
+  """An object on the other side. Tests can use it, but neither compare it nor take it for true."""
 
   def __init__(self, channel: Channel, number: int):
-    self._channel, self._number = channel, number
+    self.__dict__.update(_channel=channel, _number=number)
 
   def __call__(self, *args, **kwargs):
     return self._channel.ask("call", self, *args, **kwargs)
@@ -145,8 +158,17 @@ class Remote:
   def __getattr__(self, name: str):
     return self._channel.ask("attribute", self, name)
 
+  def __setattr__(self, name: str, value: object):
+    self._channel.ask("set", self, name, value)
+
   def __getitem__(self, key):
     return self._channel.ask("item", self, key)
+
+  def __setitem__(self, key, value):
+    self._channel.ask("set_item", self, key, value)
+
+  def __delitem__(self, key):
+    self._channel.ask("delete_item", self, key)
 
   def __len__(self):
     return self._channel.ask("length", self)
@@ -157,6 +179,15 @@ class Remote:
   def __next__(self):
     return self._channel.ask("next", self)
 
+  def __str__(self):
+    return self._channel.ask("str", self)
+
+  def __repr__(self):
+    return self._channel.ask("repr", self)
+
+  def __reduce_ex__(self, protocol):
+    raise TypeError("an object of the program's cannot be copied")
+
   def _refuse(self, *_):
     raise TypeError("only plain data can be compared or taken for true, not an object of the program's")
 
@@ -164,11 +195,46 @@ class Remote:
   __hash__ = object.__hash__
 
 
+def _binary(name: str, swap: bool) -> Callable:
+  return lambda a, b: a._channel.ask("operator", name, *((b, a) if swap else (a, b)))
+
+
+def _unary(name: str) -> Callable:
+  return lambda a: a._channel.ask("operator", name, a)
+
+
+for _name in _BINARY:
+  setattr(Remote, f"__{_name.strip('_')}__", _binary(_name, swap=False))
+  setattr(Remote, f"__r{_name.strip('_')}__", _binary(_name, swap=True))
+for _name in _UNARY:
+  setattr(Remote, f"__{_name}__", _unary(_name))
+
+
+class Handed(Remote):
+  """An object of the tests' that the program was handed: it is itself, and true."""
+
+  def __eq__(self, other: object) -> bool:
+    return isinstance(other, Handed) and self._number == other._number
+
+  def __ne__(self, other: object) -> bool:
+    return not self == other
+
+  def __bool__(self) -> bool:
+    return True
+
+  def __hash__(self) -> int:
+    return hash(self._number)
+
+  def __str__(self) -> str:
+    return f"<object {self._number} of the tests>"
+
+  __repr__ = __str__
+
+
 def names_of(channel: Channel, names: Iterable[str]) -> dict[str, object]:
-  """Those of the names that the program defines; what Python defines itself is never the program's."""
+  """Those of the names that the program defines."""
   found = {}
   for name in names:
     with contextlib.suppress(Exception):
-      if not hasattr(builtins, name) and not name.startswith("__"):
-        found[name] = channel.ask("global", name)
+      found[name] = channel.ask("global", name)
   return found

@@ -7,14 +7,18 @@ a worker process. Set `function.judges_answer = True` to have it self-tested on 
 import dataclasses
 import decimal
 import importlib
-import math
+import os
 import re
+import traceback
 from collections.abc import Callable, Mapping
 
 from grpo_jax.data.example import Example
 from grpo_jax.rewards import code_answers, countdown, gym_answers, math_answers, text_rules, token_answers
-from grpo_jax.rewards.calls import Call, Outcome, RuleContext
+from grpo_jax.rewards.calls import Bounded, Call, Outcome, RuleContext
 from grpo_jax.rewards.extract import cut
+
+MOST = 1e9  # a score's magnitude
+_TRACE_CHARACTERS = 8_000
 
 # A minus counts as a sign unless it follows an operand: "5-3" ends in 3, "= -3" in -3.
 _NUMBER = re.compile(
@@ -200,16 +204,38 @@ def find_rule(name: str) -> Rule:
   try:
     score = getattr(importlib.import_module(module), function)
   except Exception as error:
-    raise ValueError(f"cannot be imported ({type(error).__name__}: {error}); fix the path") from error
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    where = "" if "importlib" in last.filename or last.filename == __file__ else f", {last.filename} line {last.lineno}"
+    raise ValueError(f"cannot be imported ({type(error).__name__}: {error}{where}); fix it") from error
+  if not callable(score):
+    raise ValueError("is no function; name one")
   return Rule(score, judges_answer=getattr(score, "judges_answer", False), isolated=True)
 
 
 def evaluate(call: Call) -> Outcome:
-  """Runs a rule here and now. What it throws, or a score that is not finite, becomes an error."""
+  """Runs a rule here and now. What it throws, or a score that is not finite or beyond ±MOST, becomes an error."""
   try:
     score = float(find_rule(call.rule).score(call.completion, call.example, call.context, **call.options))
-    if not math.isfinite(score):
-      raise ValueError(f"the rule returned {score}")
+    if not abs(score) <= MOST:  # nor NaN
+      raise ValueError(f"the rule returned {score}, and scores lie within ±{MOST:g}")
     return Outcome(score)
+  except Bounded as bound:
+    return Outcome(failure="bounded", message=str(bound)[:500])
   except Exception as error:
-    return Outcome(failure="error", message=f"{type(error).__name__}: {error}"[:500])
+    return _failed(call, error)
+
+
+def _failed(call: Call, error: Exception) -> Outcome:
+  """The outcome of an exception: with file, line and traceback where the rule is the user's own."""
+  message = f"{type(error).__name__}: {error}"[:500]
+  if call.rule in RULES:
+    # Memory and recursion are bounds that a long or deep completion meets; a data set's answer meets them at start.
+    return Outcome(failure="bounded" if isinstance(error, MemoryError | RecursionError) else "error", message=message)
+  frames = traceback.extract_tb(error.__traceback__)[1:]  # the first is evaluate's own
+  if not frames:
+    return Outcome(failure="error", message=message)
+  top = frames[0].filename
+  last = [frame for frame in frames if os.path.dirname(frame.filename) == os.path.dirname(top)][-1]
+  where = f" ({last.filename} line {last.lineno}, in {last.name})"
+  lines = traceback.format_list(frames) + traceback.format_exception_only(error)
+  return Outcome(failure="error", message=message + where, trace="".join(lines)[-_TRACE_CHARACTERS:])

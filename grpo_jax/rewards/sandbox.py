@@ -9,6 +9,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from multiprocessing import connection
 from typing import BinaryIO
 
@@ -92,16 +93,19 @@ def run_program(source: str, stdin: str, limits: Limits) -> str | None:
   return output.decode("utf-8", "replace") if status == 0 else None
 
 
-def run_tests(source: str, tests: str, limits: Limits) -> int:
-  """How many tests of a program's functions pass. Program and tests are two processes joined by two pipes."""
+def run_tests(sources: Sequence[str], given: str, tests: str, limits: Limits) -> int:
+  """How many tests pass of the functions of a program, which is texts to be run in order.
+
+  Program and tests are two processes joined by two pipes; `given` is code that the tests use beside the program's.
+  """
   with contextlib.ExitStack() as stack:
     theirs, mine = [], []
     for ends in ((theirs, mine), (mine, theirs)):  # requests, replies
       for fd, side in zip(os.pipe(), ends, strict=True):
         side.append(stack.enter_context(os.fdopen(fd, "rb" if side is ends[0] else "wb", buffering=0)))
     channels = [tuple(end.fileno() for end in ends) for ends in (theirs, mine)]
-    stack.enter_context(_process("functions", source, limits, channel=channels[0]))
-    process, written = stack.enter_context(_process("tests", tests, limits, channel=channels[1]))
+    stack.enter_context(_process("functions", json.dumps(sources), limits, channel=channels[0]))
+    process, written = stack.enter_context(_process("tests", json.dumps([given, tests]), limits, channel=channels[1]))
     for end in theirs + mine:  # so that either process sees the other's end
       end.close()
     return _finish(process, written, limits.seconds)[1].count(b"+")

@@ -7,7 +7,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Failure:
-  """One item without a score; `kind` is "error" or "deadline", `text` the completion's start, as a repr."""
+  """One item without a score; `kind` is "error", "deadline" or "bounded", `text` the completion's start, as a repr."""
 
   component: str
   rule: str
@@ -28,10 +28,12 @@ class Scores:
   errors: int
   deadlines: int
   failures: list[Failure]
+  bounded: int = 0
 
   def metrics(self) -> dict[str, tuple[float, int]]:
-    """(sum, count) of the total and of each component; (failed, scored) items for errors and deadlines."""
+    """(sum, count) of the total and of each component; (failed, scored) items by kind."""
     scores = {"total": self.rewards_BG} | self.components
     metrics = {f"reward/{name}": (float(score.sum()), score.size) for name, score in scores.items()}
     items = self.rewards_BG.size * len(self.components)
-    return metrics | {"reward/errors": (self.errors, items), "reward/deadlines": (self.deadlines, items)}
+    counts = {"errors": self.errors, "deadlines": self.deadlines, "bounded": self.bounded}
+    return metrics | {f"reward/{name}": (count, items) for name, count in counts.items()}

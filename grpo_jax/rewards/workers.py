@@ -1,10 +1,11 @@
-"""A pool of worker processes for rules that may hang, crash or eat memory; no threads, sockets or signals."""
+"""A pool of worker processes for rules that may hang, crash, leak or eat memory; no threads or sockets."""
 
 import collections
 import contextlib
 import json
 import os
 import pickle
+import select
 import signal
 import subprocess
 import sys
@@ -13,14 +14,17 @@ from collections.abc import Sequence
 from multiprocessing import connection
 
 from grpo_jax.rewards.calls import Call, Outcome, RewardError
-from grpo_jax.rewards.worker import receive, send
+from grpo_jax.rewards.rules import MOST, RULES
+from grpo_jax.rewards.worker import HEADER
 
 START_SECONDS = 120.0  # to import the rules on a busy machine
-DYING_SECONDS = 1.0  # between a worker's closing its pipe and its exit
+STOP_SECONDS = 10.0  # for a keeper to kill what a rule started
+MOST_BYTES = 1 << 20  # of a worker's message
+_PIECE = 1 << 16
 
 
 class _Worker:
-  """One process. It is starting until `ready`; then `item` is the index of its call, None when idle."""
+  """One process and its keeper. It is starting until `ready`; then `item` is its call's index, None when idle."""
 
   def __init__(self, arguments: Sequence[str]):
     environment = os.environ | {
@@ -28,44 +32,98 @@ class _Worker:
       "JAX_PLATFORMS": "cpu",  # a rule that touches JAX must not claim the parent's accelerator
     }
     self.process = subprocess.Popen(
-      [sys.executable, "-m", "grpo_jax.rewards.worker", *arguments],
+      [sys.executable, "-m", "grpo_jax.rewards.keeper", str(os.getpid()), *arguments],
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
+      bufsize=0,
       env=environment,
-      start_new_session=True,  # a group of its own, so that what a rule started dies with it
+      start_new_session=True,
     )
-    self.ready, self.item = False, None
+    # Neither a worker that reads nothing nor one that writes half a message may hold us up.
+    for stream in (self.process.stdin, self.process.stdout):
+      os.set_blocking(stream.fileno(), False)
+    self.ready, self.item, self.number, self.call = False, None, 0, None
     self.due = time.monotonic() + START_SECONDS
+    self._read = b""
 
   def give(self, item: int, call: Call, deadline_seconds: float) -> None:
-    send(self.process.stdin, pickle.dumps(call))
-    self.item, self.due = item, time.monotonic() + deadline_seconds
+    """Hands a call over; OSError where the process is gone."""
+    self.item, self.call, self.number = item, call, self.number + 1
+    self.due = time.monotonic() + deadline_seconds
+    message = pickle.dumps((self.number, call))
+    left = memoryview(HEADER.pack(len(message)) + message)
+    while left and (patience := self.due - time.monotonic()) > 0:
+      if select.select([], [self.process.stdin], [], patience)[1]:
+        with contextlib.suppress(BlockingIOError):
+          left = left[os.write(self.process.stdin.fileno(), left[:_PIECE]) :]
 
-  def stop(self, grace_seconds: float = 0.0) -> int:
-    """Kills the process and what it started; returns its status, for which a dying one may need time."""
+  def receive(self) -> bytes | None:
+    """A whole message; None where there is none yet. EOFError where the process is gone, ValueError where a message is
+    longer than any that a worker sends.
+    """
+    with contextlib.suppress(BlockingIOError):
+      piece = os.read(self.process.stdout.fileno(), _PIECE)
+      if not piece:
+        raise EOFError
+      self._read += piece
+    if len(self._read) < HEADER.size:
+      return None
+    (size,) = HEADER.unpack_from(self._read)
+    if size > MOST_BYTES:
+      raise ValueError(f"it announced a message of {size} bytes, and {MOST_BYTES} are the most")
+    end = HEADER.size + size
+    if len(self._read) < end:
+      return None
+    message, self._read = self._read[HEADER.size : end], self._read[end:]
+    return message
+
+  @property
+  def unread(self) -> bool:
+    """Whether there is something beyond the last message, or the process is gone."""
+    return bool(self._read or connection.wait([self.process.stdout], 0))
+
+  def stop(self) -> int:
+    """Kills the process and all that it started; returns its status."""
     if self.process.stdin.closed:
       return self.process.returncode
-    with contextlib.suppress(subprocess.TimeoutExpired):
-      self.process.wait(grace_seconds)
-    with contextlib.suppress(OSError):
-      os.killpg(self.process.pid, signal.SIGKILL)
-    status = self.process.wait()
+    self.process.terminate()  # the keeper, which kills the rest
+    try:
+      status = self.process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+      with contextlib.suppress(OSError):
+        os.killpg(self.process.pid, signal.SIGKILL)
+      status = self.process.wait()
     for stream in (self.process.stdin, self.process.stdout):
-      with contextlib.suppress(OSError):  # unsent bytes
-        stream.close()
+      stream.close()
     return status
+
+
+def _read_answer(message: bytes, number: int) -> tuple[Outcome, bool]:
+  """The outcome, and whether the worker wants to be replaced; ValueError where it is no answer to this call."""
+  try:
+    answer = json.loads(message)
+    outcome = Outcome(**answer["outcome"])
+    fits = answer["number"] == number and outcome.failure in ("", "error", "bounded")
+    fits = fits and abs(float(outcome.score)) <= MOST and not (outcome.failure and outcome.score)
+    fits = fits and isinstance(outcome.message, str) and isinstance(outcome.trace, str)
+  except (ValueError, TypeError, KeyError, RecursionError) as error:
+    raise ValueError(f"it sent no answer: {type(error).__name__}") from error
+  if not fits:
+    raise ValueError("it sent an answer that fits no call")
+  return outcome, bool(answer["old"])
 
 
 class WorkerPool:
   """`size` processes that evaluate calls one at a time, each within `deadline_seconds`.
 
   The processes start with the first `run`, serve all later ones, and end with `close` or with this process.
-  `rules` are imported before any deadline starts; `memory_gib` limits the address space of each (0: off).
+  `rules` are imported before any deadline starts; `memory_gib` limits the address space of each (0: off). A worker is
+  replaced after worker.MOST_CALLS calls, or when it has grown; what a rule started ends with its worker at the latest.
   """
 
   def __init__(self, size: int, rules: Sequence[str], *, deadline_seconds: float, memory_gib: float = 4.0):
     self._size, self._deadline_seconds = size, deadline_seconds
-    self._arguments = [str(deadline_seconds), str(int(memory_gib * 2**30)), *rules]
+    self._arguments = [str(int(memory_gib * 2**30)), *rules]
     self._workers: list[_Worker] = []
 
   def run(self, calls: Sequence[Call]) -> list[Outcome]:
@@ -96,9 +154,11 @@ class WorkerPool:
     for worker in list(self._workers):
       if waiting and worker.ready and worker.item is None:
         try:
+          if worker.unread or worker.process.poll() is not None:
+            raise ConnectionError
           worker.give(*waiting[0], self._deadline_seconds)
           waiting.popleft()
-        except OSError:  # it died while idle, which is no fault of this call
+        except OSError:  # it died or wrote while idle, which is no fault of this call
           worker.stop()
           self._replace(worker)
 
@@ -110,29 +170,47 @@ class WorkerPool:
     outcomes = {}
     for worker in busy:
       answered, overdue = worker.process.stdout in readable, time.monotonic() >= worker.due
-      if not answered and not overdue:
-        continue
-      message = receive(worker.process.stdout) if answered else None
-      if message is None:
-        outcomes[worker.item] = self._bury(worker, overdue)
-      elif worker.ready:
-        outcomes[worker.item] = Outcome(**json.loads(message))
-        worker.item = None
-      elif message:
-        raise RewardError(f"A reward worker did not start: {message.decode()}")
-      else:
-        worker.ready = True
+      item = worker.item
+      try:
+        message = worker.receive() if answered else None
+        if message is not None and worker.ready:
+          outcomes[item] = self._finish(worker, message)
+        elif message:
+          raise RewardError(f"A reward worker did not start: {message.decode('utf-8', 'replace')}")
+        elif message is not None:
+          worker.ready = True
+        elif overdue:
+          outcomes[item] = self._bury(worker, "")
+      except EOFError:
+        outcomes[item] = self._bury(worker, "the worker died")
+      except ValueError as error:
+        outcomes[item] = self._bury(worker, f"the worker was stopped: {error}")
     return outcomes
+
+  def _finish(self, worker: _Worker, message: bytes) -> Outcome:
+    outcome, old = _read_answer(message, worker.number)
+    if worker.unread:
+      raise ValueError("it sent more than its answer")
+    worker.item = worker.call = None
+    if old:
+      worker.stop()
+      self._replace(worker)
+    return outcome
 
   def _replace(self, worker: _Worker) -> None:
     self._workers[self._workers.index(worker)] = _Worker(self._arguments)
 
-  def _bury(self, worker: _Worker, overdue: bool) -> Outcome:
-    """Ends and replaces a worker that gave no answer, by its deadline or at all."""
-    status = worker.stop(0.0 if overdue else DYING_SECONDS)
+  def _bury(self, worker: _Worker, why: str) -> Outcome:
+    """Ends and replaces a worker that gave no answer, by its deadline where there is no other reason."""
+    if why == "the worker died":
+      with contextlib.suppress(subprocess.TimeoutExpired):  # its keeper leaves with its status
+        worker.process.wait(STOP_SECONDS)
+    status = worker.stop()
     if not worker.ready:
       raise RewardError(f"A reward worker did not start (exit status {status}); its stderr says why.")
     self._replace(worker)
-    if overdue:
+    if not why:
       return Outcome(failure="deadline", message=f"no score within {self._deadline_seconds} s")
-    return Outcome(failure="error", message=f"the worker died (exit status {status})")
+    # Of a rule of ours it is the text that is to blame: the start has shown that the rule works.
+    failure = "bounded" if worker.call.rule in RULES else "error"
+    return Outcome(failure=failure, message=f"{why} (exit status {status})")

@@ -117,7 +117,7 @@ def _hacking(d: Doctor, line) -> str:
 
 
 def _verifier(d: Doctor, line) -> str:
-  share = (line.get("reward/errors") or 0) + (line.get("reward/deadlines") or 0)
+  share = sum(line.get(f"reward/{kind}") or 0 for kind in ("errors", "deadlines", "bounded"))
   return f"{share:.1%} of the scores failed at {line['step']}, the limit {d.limits['errors']:.1%}" if (
     share > d.limits["errors"]) else ""
 

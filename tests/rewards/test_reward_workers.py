@@ -2,6 +2,7 @@
 
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -10,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from grpo_jax.data.example import Example
+from grpo_jax.rewards import worker
 from grpo_jax.rewards.calls import Call, RuleContext
 from grpo_jax.rewards.workers import WorkerPool
 
 HERE = Path(__file__).parent
-RULE, PID = "user_rules:misbehave", "user_rules:pid"
+RULE, PID, KEEPER = "user_rules:misbehave", "user_rules:pid", "user_rules:keeper"
 
 
 def call(completion, rule=RULE, **options):
@@ -42,8 +44,8 @@ def test_order_and_reuse(pool):
   texts = ["x" * (i % 7) for i in range(40)]
   outcomes = pool.run([call(text, seconds=0.01 * (i % 3)) for i, text in enumerate(texts)])
   assert [outcome.score for outcome in outcomes] == [len(text) for text in texts]
-  pids = {worker.process.pid for worker in pool._workers}
-  assert {outcome.score for outcome in pool.run([call("", PID)] * 20)} <= pids
+  pids = {kept.process.pid for kept in pool._workers}
+  assert {outcome.score for outcome in pool.run([call("", KEEPER)] * 20)} <= pids
   assert pool.run([]) == []
 
 
@@ -80,10 +82,10 @@ def test_any_text_survives_the_pipe(pool):
 
 def test_a_worker_killed_while_idle_costs_nothing(pool):
   pool.run([call("warm")] * 8)
-  for worker in pool._workers:
-    if worker.ready:
-      os.kill(worker.process.pid, signal.SIGKILL)
-      os.waitid(os.P_PID, worker.process.pid, os.WEXITED | os.WNOWAIT)
+  for kept in pool._workers:
+    if kept.ready:
+      os.kill(kept.process.pid, signal.SIGKILL)
+      os.waitid(os.P_PID, kept.process.pid, os.WEXITED | os.WNOWAIT)
   assert [outcome.failure for outcome in pool.run([call("a")] * 4)] == [""] * 4
 
 
@@ -96,7 +98,7 @@ def test_a_worker_that_cannot_start_is_reported():
 
 def test_no_worker_survives_close(pool):
   pool.run([call("a"), call("hang")])
-  pids = [worker.process.pid for worker in pool._workers]
+  pids = [kept.process.pid for kept in pool._workers]
   pool.close()
   assert not any(is_running(pid) for pid in pids)
   assert pool.run([call("a")])[0].score == 1  # and a closed pool starts again
@@ -108,8 +110,8 @@ def test_no_worker_survives_its_parent(last):
 import os, signal, threading, time
 from test_reward_workers import PID, WorkerPool, call
 pool = WorkerPool(2, [PID], deadline_seconds=0.5)
-pool.run([call("a", PID)])
-print(*[worker.process.pid for worker in pool._workers], flush=True)
+pids = {{int(outcome.score) for outcome in pool.run([call("a", PID)] * 9)}}
+print(*[kept.process.pid for kept in pool._workers], *pids, flush=True)
 threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGKILL)).start()
 pool.run([call({last!r}), call({last!r})]) if {last!r} else time.sleep(10)
 """
@@ -117,8 +119,84 @@ pool.run([call({last!r}), call({last!r})]) if {last!r} else time.sleep(10)
   command = [sys.executable, "-c", code]
   parent = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
   pids = parent.stdout.split()
-  assert parent.returncode == -signal.SIGKILL and len(pids) == 2, parent.stderr
+  assert parent.returncode == -signal.SIGKILL and len(pids) > 2, parent.stderr
   give_up = time.monotonic() + 10
   while any(is_running(pid) for pid in pids) and time.monotonic() < give_up:
     time.sleep(0.05)
   assert not any(is_running(pid) for pid in pids)
+
+
+@pytest.mark.parametrize("what", ["memory", "descriptors"])
+def test_a_leak_costs_no_later_call(monkeypatch, what):
+  monkeypatch.syspath_prepend(HERE)
+  pool = WorkerPool(1, ["user_rules:leak"], deadline_seconds=10.0, memory_gib=0.8)
+  n = {"memory": 4, "descriptors": 12}[what]
+  assert [outcome.failure for outcome in pool.run([call(what, "user_rules:leak")] * n)] == [""] * n
+  pool.close()
+
+
+def test_a_worker_is_replaced_after_its_calls(monkeypatch):
+  monkeypatch.setattr(worker, "MOST_CALLS", 3)
+  age = worker._Age(0)
+  assert [age.is_old() for _ in range(3)] == [False, False, True]
+
+
+FORGED = b'{"number": 1, "old": false, "outcome": {"score": 9}}'
+MESSAGES = {
+  "a length of 2^60": struct.pack("<Q", 2**60),
+  "2 MiB": struct.pack("<Q", 2**21),
+  "half a header": b"\x01",
+  "half a message": struct.pack("<Q", 100) + b"x",
+  "no JSON": struct.pack("<Q", 3) + b"abc",
+  "another's answer": struct.pack("<Q", len(FORGED)) + FORGED,
+  "nesting": struct.pack("<Q", 10**5) + b"[" * 10**5,
+}
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_what_a_rule_writes_to_the_pipe_costs_its_own_call_only(pool, name):
+  calls = [call("a"), call(MESSAGES[name].hex(), "user_rules:interfere"), call("bb"), call("ccc")]
+  outcomes = pool.run([*calls, call("d")])
+  assert [outcome.score for outcome in outcomes] == [1, 0, 2, 3, 1]
+  assert outcomes[1].failure in ("error", "deadline")
+
+
+def child_pids(path):
+  give_up = time.monotonic() + 20
+  while not (path.exists() and len(path.read_text().split()) == 3):
+    assert time.monotonic() < give_up
+    time.sleep(0.02)
+  return [int(pid) for pid in path.read_text().split()]
+
+
+@pytest.mark.parametrize("how", ["", "hang", "exit"])
+def test_no_process_of_a_rule_survives_its_worker(monkeypatch, tmp_path, how):
+  monkeypatch.syspath_prepend(HERE)
+  pool = WorkerPool(1, ["user_rules:children"], deadline_seconds=3.0)
+  example = Example("", str(tmp_path / "pids"))
+  outcome = pool.run([Call("user_rules:children", how, example, RuleContext(1, False, 1))])[0]
+  pids = child_pids(tmp_path / "pids")
+  assert outcome.failure == {"": "", "hang": "deadline", "exit": "error"}[how]
+  assert how or all(map(is_running, pids))
+  pool.close()
+  assert not any(map(is_running, pids))
+
+
+@pytest.mark.parametrize("how", ["", "hang"])
+def test_no_process_of_a_rule_survives_the_run(tmp_path, how):
+  code = f"""
+import time
+from test_reward_workers import *
+pool = WorkerPool(1, ["user_rules:children"], deadline_seconds=60.0)
+pool.run([Call("user_rules:children", {how!r}, Example("", {str(tmp_path / "pids")!r}), RuleContext(1, False, 1))])
+time.sleep(60)
+"""
+  environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])}
+  with subprocess.Popen([sys.executable, "-c", code], env=environment) as parent:
+    pids = child_pids(tmp_path / "pids")
+    assert all(map(is_running, pids))
+    parent.kill()
+  give_up = time.monotonic() + 10
+  while any(map(is_running, pids)) and time.monotonic() < give_up:
+    time.sleep(0.05)
+  assert not any(map(is_running, pids))

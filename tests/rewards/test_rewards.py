@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from grpo_jax.data.example import Example
+from grpo_jax.rewards.calls import Bounded
 from grpo_jax.rewards.combine import Rewards, Scores
+from grpo_jax.rewards.rules import RULES, Rule
 from grpo_jax.rewards.self_test import RewardError
 
 HERE = Path(__file__).parent
@@ -51,6 +53,7 @@ def test_weighted_sum_and_metrics_by_hand():
     "reward/overlong": (-2.75, 6),
     "reward/errors": (0, 12),
     "reward/deadlines": (0, 12),
+    "reward/bounded": (0, 12),
   }
 
 
@@ -86,6 +89,28 @@ def test_the_gate_forgives_one_failure_in_a_call_but_not_a_bad_call():
       score(rewards, [["7", "7"], ["8", "8"]], answers=("7", "none"))
 
 
+def test_a_score_beyond_float32_is_an_error_of_the_rule():
+  components = {"far": {"rule": "user_rules:far"}}
+  with Rewards(components, **SETTINGS | {"max_error_rate": 1.0}) as rewards:
+    scores = score(rewards, [["1e300", "-1e39"], ["1e6", "-inf"]])
+  np.testing.assert_array_equal(scores.rewards_BG, [[0, 0], [1e6, 0]])
+  assert scores.errors == 3 and "returned 1e+300, and scores lie within ±1e+09" in scores.failures[0].message
+
+
+def test_what_a_text_makes_a_built_in_rule_do_is_counted_apart_and_stops_nothing(monkeypatch):
+  def reach(completion, example, context):
+    if completion:
+      raise {"deep": RecursionError, "large": MemoryError, "fault": KeyError}.get(completion, Bounded)(completion)
+    return 0.0
+
+  monkeypatch.setitem(RULES, "exact", Rule(reach))
+  with Rewards({"a": {"rule": "exact"}}, **SETTINGS | {"max_error_rate": 0.0}) as rewards:
+    scores = score(rewards, [["deep", "large"], ["9^9^9", "9^9^9"]])
+    assert scores.metrics()["reward/bounded"] == (4, 4) and scores.errors == 0 and not scores.rewards_BG.any()
+    with pytest.raises(RewardError, match="2 of 4 items in this call and 2 of 8"):
+      score(rewards, [["fault", "fault"], ["deep", "large"]])
+
+
 @pytest.mark.parametrize(
   ("components", "settings", "parts"),
   [
@@ -93,6 +118,8 @@ def test_the_gate_forgives_one_failure_in_a_call_but_not_a_bad_call():
     ({"a": {"rule": "maths"}}, {}, ["rewards.components.a.rule='maths'", "exact, numeric, math"]),
     ({"a": {}}, {}, ["rewards.components.a.rule=None"]),
     ({"a": {"rule": "user_rules:absent"}}, {}, ["='user_rules:absent' cannot be imported"]),
+    ({"a": {"rule": "broken_rule:f"}}, {}, ["NameError: name 'missing' is not defined, ", "broken_rule.py line 3)"]),
+    ({"a": {"rule": "user_rules:PLAIN"}}, {}, ["rule='user_rules:PLAIN' is no function"]),
     ({"a": {"rule": "exact", "wieght": 1}}, {}, ["rewards.components.a.wieght is unknown"]),
     ({"a": {"rule": "exact", "weight": "1"}}, {}, ["components.a.weight='1' must be a finite number"]),
     ({"a": {"rule": "exact", "weight": True}}, {}, ["a.weight=True"]),
@@ -102,6 +129,8 @@ def test_the_gate_forgives_one_failure_in_a_call_but_not_a_bad_call():
     ({"a": {"rule": "user_rules:misbehave", "options": {"x": 1}}}, {}, ["options.x=1", "takes seconds"]),
     ({"a": {"rule": "soft_overlong"}}, {}, ["a.options.cache is missing", "takes cache, max_length"]),
     ({"a": {"rule": "numeric", "options": {"pick": "best"}}}, {}, ["'pick': 'best'", "'last' or 'first'"]),
+    ({"a": {"rule": "exact", "weight": 1e300}}, {}, ["a.weight=1e+300", "[1e-06, 1e+06]"]),
+    ({"a": {"rule": "exact", "weight": 1e-300}}, {}, ["a.weight=1e-300"]),
     ({"total": {"rule": "exact"}}, {}, ["rewards.components.total is also the name of a metric"]),
     ({"a": {"rule": "exact"}}, {"workers": 0}, ["rewards.workers=0 must be at least 1"]),
     ({"a": {"rule": "exact"}}, {"deadline_seconds": 0.0}, ["rewards.deadline_seconds=0.0 must be positive"]),
@@ -184,3 +213,27 @@ def test_self_test_passes_on_all_of_gsm8k(rule):
   if not path.exists():
     pytest.skip(f"needs GSM8K's test.jsonl at the path in the environment variable GSM8K_TEST: {path}")
   assert self_test(rule, gsm8k(path), {"after": "####"}, n=1319) == {"gold": 1.0, "wrong": 0.0, "n": 1319}
+
+
+def test_a_rule_with_a_bug_is_named_with_its_line_before_anything_else():
+  example = Example("1+1?", "2", "A: 2")
+  components = {"own": {"rule": "user_rules:with_a_bug"}, "other": {"rule": "numeric"}}
+  with Rewards(components, **SETTINGS) as rewards, pytest.raises(RewardError) as error:
+    rewards.try_rules(example)
+  sentence, _, trace = str(error.value).partition("\n\n")
+  line = (HERE / "user_rules.py").read_text().splitlines().index("  return table[key]") + 1
+  assert "rewards.components.own.rule='user_rules:with_a_bug' fails on the first example" in sentence
+  assert f"KeyError: '2' ({HERE / 'user_rules.py'} line {line}, in _look_up); mend" in sentence and "\n" not in sentence
+  assert "in with_a_bug\n    return _look_up({}, example.answer)" in trace and trace.endswith("KeyError: '2'")
+  assert "grpo_jax" not in trace.replace(str(HERE), "")
+  with Rewards({"own": {"rule": "user_rules:misbehave"}}, **SETTINGS) as rewards:
+    rewards.try_rules(example)
+    with pytest.raises(RewardError, match=r"within 1\.0 s; mend the function"):
+      rewards.try_rules(dataclasses.replace(example, solution="hang"))
+
+
+def test_gold_programs_that_pass_are_counted(capsys):
+  examples = [Example(f"f({i})", f"assert f({i}) == {i}", "def f(x): return x % 3") for i in range(4)]
+  with pytest.raises(RewardError, match="scored the gold text"):
+    self_test("code", examples)
+  assert "3 of 4 gold programs pass their tests (component correct)\n  fails: 'f(3)'" in capsys.readouterr().out
