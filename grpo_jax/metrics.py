@@ -84,18 +84,6 @@ class MetricsLog:
         writer.close()
 
 
-def read_json(path, fix: str = "restore it from a copy, or remove it"):
-  """The object that a JSON file holds; ValueError with the file's name and `fix` where it is cut or no JSON."""
-  path = pathlib.Path(path)
-  try:
-    data = json.loads(path.read_bytes())
-  except ValueError as error:  # also bytes that are not UTF-8
-    raise ValueError(f"{path} cannot be read as JSON ({error}); {fix}.") from error
-  if not isinstance(data, dict):
-    raise ValueError(f"{path} must hold a JSON object, not {type(data).__name__}; {fix}.")
-  return data
-
-
 class Lines(NamedTuple):
   """The lines of a log: rows that could be read, and the numbers (from 1) of lines that could not."""
 

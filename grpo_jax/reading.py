@@ -77,18 +77,18 @@ def parsed(text: str) -> Any:
     raise ValueError("it is nested too deep") from None
 
 
-def read_json(path: str | os.PathLike, needs: str = "a Hugging Face model directory needs it") -> dict[str, Any]:
-  """The JSON object in a file; ValueError names the file where it is absent or something else."""
+def read_json(path: str | os.PathLike, fix: str = "correct it or restore it from a copy") -> dict[str, Any]:
+  """The JSON object in a file; ValueError names the file and `fix` where it is absent or something else."""
   path = Path(path)
   if not path.is_file():
-    raise ValueError(f"{path} does not exist; {needs}.")
+    raise ValueError(f"{path} does not exist; {fix}.")
   try:
     data = parsed(decoded(path.read_bytes(), str(path)))
   except json.JSONDecodeError as error:
     raise ValueError(
-      f"{path}: line {error.lineno} is not JSON ({error.msg}, column {error.colno}); correct it.") from None
+      f"{path} cannot be read as JSON (line {error.lineno}, column {error.colno}: {error.msg}); {fix}.") from None
   except ValueError as error:
     raise ValueError(str(error) if str(path) in str(error) else f"{path}: {cause_of(error)}.") from None
   if not isinstance(data, dict):
-    raise ValueError(f"{path} must hold one JSON object, holds a {type(data).__name__}; correct it.")
+    raise ValueError(f"{path} must hold one JSON object, holds a {type(data).__name__}; {fix}.")
   return data

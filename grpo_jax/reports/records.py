@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from grpo_jax.config.identity import flat
-from grpo_jax.metrics import read_json, read_rows
+from grpo_jax.metrics import read_rows
+from grpo_jax.reading import read_json
 
 SEEDS = ("seed", "data_seed")  # runs that differ in these alone are one arm
 LABELS = ("name", *SEEDS)
@@ -87,8 +88,8 @@ def read_run(folder: pathlib.Path, *, name="", arm="", seed=None, hashed="") -> 
   status, seed = read_status(folder), config.get("seed", 0) if seed is None else seed
   if status["state"] == "missing" and config:  # a run outside of a sweep
     status = {"state": "done" if (folder / "summary.json").exists() else "running"}
-  restarts = tuple(
-    f"{stage} at {row['step']}" for stage in stages for row in read_rows(folder / stage / "starts.jsonl", kinds=False)[1:])
+  starts = {stage: read_rows(folder / stage / "starts.jsonl", kinds=False) for stage in stages}
+  restarts = tuple(f"{stage} at {row['step']}" for stage, rows in starts.items() for row in rows[1:])
   return Record(
     name or config.get("name", folder.name), arm, seed, hashed or folder.name.rsplit("-", 1)[-1], folder,
     {"running": "unfinished"}.get(status["state"], status["state"]), status.get("error", ""), config,

@@ -17,7 +17,8 @@ from ml_collections import ConfigDict
 
 from grpo_jax.config.identity import ENDS, identity_items, resumable
 from grpo_jax.distributed.multihost import barrier, code_version, is_first
-from grpo_jax.metrics import backed_up, read_json, write_whole
+from grpo_jax.metrics import backed_up, write_whole
+from grpo_jax.reading import read_json
 from grpo_jax.runs.inputs import other_contents, read_inputs, rewritten
 from grpo_jax.runs.run_files import CONFIG, checked_config, config_text
 from grpo_jax.runs.saved import steps_in

@@ -11,7 +11,8 @@ from grpo_jax.config.identity import identity_items
 from grpo_jax.evaluation.benchmarks import benchmark
 from grpo_jax.evaluation.heldout import Answers, with_intervals
 from grpo_jax.evaluation.votes import answer_key, maj_at_k
-from grpo_jax.metrics import read_json, write_whole
+from grpo_jax.metrics import write_whole
+from grpo_jax.reading import read_json
 from grpo_jax.rewards.combine import Rewards
 from grpo_jax.runs.heldout import ask_policy, heldout_metrics
 from grpo_jax.runs.programs import Programs, like

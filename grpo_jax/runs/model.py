@@ -11,7 +11,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from grpo_jax.config.defaults import default_config
-from grpo_jax.metrics import read_json
 from grpo_jax.models.config import ModelConfig
 from grpo_jax.models.load import open_any, resolve_model_path
 from grpo_jax.models.lora import LoraSpec, matched, merged

@@ -4,7 +4,7 @@ import hashlib
 import json
 import pathlib
 
-from grpo_jax.metrics import read_json
+from grpo_jax.reading import read_json
 
 CONFIG = "config.json"
 
