@@ -9,16 +9,27 @@ def name_of(node: ast.AST) -> str:
 
 
 class Record:
-  """What the tests have asserted since `start`: how often, and whether an assertion failed, caught or not."""
+  """What the tests have asserted since `start`: how often, and whether an assertion failed, caught or not.
+
+  `entered` and `skipped` are the places of an `if` around assertions that went either way by the program's doing.
+  """
 
   def __init__(self):
     self.start()
 
   def start(self) -> None:
     self.reached, self.failed, self.missed = 0, False, False
+    self.entered, self.skipped = set(), set()
 
   def reach(self) -> None:
     self.reached += 1
+
+  def entered_at(self, place: tuple[int, int]) -> None:
+    self.entered.add(place)
+
+  def is_sound(self, catches: bool) -> bool:
+    """Whether something was asserted, and nothing passed over; `catches` as of `counting`."""
+    return self.reached > 0 and not self.missed and (catches or not self.failed) and self.skipped <= self.entered
 
   def failure(self) -> type[AssertionError]:
     """The exception of an assertion of the tests' own; a program cannot raise it."""
@@ -53,7 +64,13 @@ class Missing:
 
 
 class _Counting(ast.NodeTransformer):
-  """Has assertions that hold call `__reached__`, and others raise `__failed__`."""
+  """Has assertions that hold call `__reached__`, and others raise `__failed__`; an `if` around assertions is watched.
+
+  `results`: names that hold what a call gave.
+  """
+
+  def __init__(self, results: set[str]):
+    self._results = results
 
   def visit_Assert(self, node: ast.Assert) -> list[ast.stmt]:
     self.generic_visit(node)
@@ -62,10 +79,17 @@ class _Counting(ast.NodeTransformer):
     return [check] if is_false(node) else [check, _call("__reached__")]
 
   def visit_If(self, node: ast.If) -> list[ast.stmt]:
-    """`if …: raise AssertionError` asserts that it is not so."""
-    asserts = not node.orelse and any(map(is_false, node.body))
+    """`if …: raise AssertionError` asserts that it is not so; in `if f(2): assert …` a program could skip it."""
+    refutes = not node.orelse and any(map(is_false, node.body))
+    guards = not node.orelse and not refutes and any(map(_asserts, node.body))
+    is_result = any(isinstance(n, ast.Name) and n.id in self._results for n in ast.walk(node.test))
     self.generic_visit(node)
-    return [node, _call("__reached__")] if asserts else [node]
+    if guards:
+      place = (node.lineno, node.col_offset)
+      node.body.insert(0, _call("__entered__", place))
+      node.orelse = [_call("__skipped__", place, is_result)]
+      return [_call("__asked__"), node]
+    return [node, _call("__reached__")] if refutes else [node]
 
   def visit_Raise(self, node: ast.Raise) -> ast.Raise:
     self.generic_visit(node)
@@ -95,8 +119,26 @@ def _load(name: str) -> ast.Name:
   return ast.Name(name, ast.Load())
 
 
-def _call(name: str) -> ast.Expr:
-  return ast.Expr(ast.Call(_load(name), [], []))
+def _call(name: str, *constants: object) -> ast.Expr:
+  return ast.Expr(ast.Call(_load(name), [ast.Constant(constant) for constant in constants], []))
+
+
+def _asserts(statement: ast.stmt) -> bool:
+  """Whether it holds an assertion that is not simply False."""
+  for n in ast.walk(statement):
+    is_method = isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and n.func.attr.startswith("assert")
+    if is_method or (isinstance(n, ast.Assert) and not is_false(n)):
+      return True
+  return False
+
+
+def _results(tree: ast.Module) -> set[str]:
+  """Names to which the result of a call is assigned."""
+  names = set()
+  for n in ast.walk(tree):
+    if isinstance(n, ast.Assign) and any(isinstance(part, ast.Call) for part in ast.walk(n.value)):
+      names |= {part.id for target in n.targets for part in ast.walk(target) if isinstance(part, ast.Name)}
+  return names
 
 
 def is_false(node: ast.AST) -> bool:
@@ -113,6 +155,7 @@ def counting(tree: ast.Module) -> tuple[list[ast.Module], bool]:
 
   Where it does not, a failed assertion that some `except Exception` catches is still a failed test.
   """
-  modules = [_Counting().visit(ast.Module([statement], [])) for statement in tree.body]
+  results = _results(tree)
+  modules = [_Counting(results).visit(ast.Module([statement], [])) for statement in tree.body]
   catches = any(isinstance(n, ast.Name) and n.id == "AssertionError" for module in modules for n in ast.walk(module))
   return [ast.fix_missing_locations(module) for module in modules], catches

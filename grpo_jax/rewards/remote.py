@@ -69,7 +69,7 @@ class Channel:
     self._reading, self._writing, self._is_tests = reading, writing, namespace is None
     self._operations = _HANDED if namespace is None else _OPERATIONS | {"global": namespace.__getitem__}
     self._objects, self._numbers = [], {}
-    self.ended = False
+    self.ended, self.asked = False, 0
 
   def serve(self) -> None:
     """Carries out what the other side asks, until nobody asks any more."""
@@ -84,6 +84,7 @@ class Channel:
         raised is a RuntimeError: it would end an `all(map(…))` before its first item.
       ProgramEnded: nobody answers.
     """
+    self.asked += 1
     packed = pack(list(args), self._refer), {name: pack(value, self._refer) for name, value in kwargs.items()}
     self._send({"operation": operation, "args": packed[0], "kwargs": packed[1]})
     reply = self._receive()

@@ -14,10 +14,12 @@ from collections.abc import Sequence
 from multiprocessing import connection
 from typing import BinaryIO
 
+from grpo_jax.rewards import sandboxed, sandboxed_tests
 from grpo_jax.rewards.asserted import PROGRAM_MODULES, find_tests, wanted_names
 
 OUTPUT_BYTES = 1 << 20  # of one process's standard output
-_CHILD = "grpo_jax.rewards.sandboxed"
+# Both are imported here so that their bytecode is there, which a confined process does not write.
+_CHILD, _ = sandboxed.__name__, sandboxed_tests.__name__
 _ROOT = pathlib.Path(__file__).parents[2]
 _PROBE_SECONDS = 30.0
 _SCRUBBED = {"PYTHONPATH": str(_ROOT), "PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"}

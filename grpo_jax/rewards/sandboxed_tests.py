@@ -36,8 +36,7 @@ def run_tests(sources: str, requests: int, replies: int) -> None:
       with contextlib.suppress(BaseException):
         passed = run() is not False
       # What asserted nothing has shown nothing: an `if` that the program made false, an empty loop.
-      passed = passed and record.reached > 0 and (catches or not record.failed)
-      passed = passed and not channel.ended and not record.missed
+      passed = passed and record.is_sound(catches) and not channel.ended
       if is_test:
         os.write(verdicts, b"+" if passed else b"-")
 
@@ -61,7 +60,15 @@ def _namespace(channel: Channel, record: Record, given: str, tree: ast.Module, w
 
     return run
 
+  def asked() -> None:
+    record.asked = channel.asked
+
+  def skipped(place: tuple[int, int], is_result: bool) -> None:
+    if is_result or channel.asked > record.asked:  # it was the program's answer that the condition looked at
+      record.skipped.add(place)
+
   namespace = {"__name__": "__main__", "__reached__": record.reach, "__failed__": failed, "__counted__": counted}
+  namespace |= {"__asked__": asked, "__entered__": record.entered_at, "__skipped__": skipped}
   namespace |= {"map": _map, "filter": _filter} | dict.fromkeys(wanted, Missing(record)) | names_of(channel, wanted)
   # `math.isclose` is Python's even where only the program imports math, or calls something of its own so.
   namespace |= {name: importlib.import_module(name) for name in modules}

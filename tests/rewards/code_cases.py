@@ -156,6 +156,27 @@ if __name__ == '__main__':
   test()
 """,
   ),
+  "if": (
+    """
+def f(x): return x % 2 == 0
+""",
+    """
+for i in range(4):
+  if f(i): assert i in (0, 2)
+  if i > 5: assert False
+if f(1) or not f(2):
+  raise AssertionError
+def check(n):
+  assert f(2)
+  if n > 1: assert f(n)
+check(1)
+result = f(3)
+if isinstance(result, str):
+  assert result == 'False'
+else:
+  assert result is False
+""",
+  ),
   "raises": (
     """
 def f(x):
@@ -228,6 +249,16 @@ for x in f(1) or []:
 def check(f):
   if f(3): assert f(3) == 9
 check(f)
+def others(f):
+  assert f(1) is None
+  if f(2): assert f(2) == 4
+others(f)
+def result(f):
+  assert f(1) is None
+  r = f(3)
+  if r:
+    assert r == 9
+result(f)
 """,
   ),
   "loop": (
