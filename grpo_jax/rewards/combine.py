@@ -101,8 +101,9 @@ class Rewards:
     return run_self_test(self._components, examples[:n], counting_golds(self._evaluate), solutions)
 
   def try_rules(self, example: Example) -> None:
-    """Tries each rule of the user's own on one example; RewardError with file and line where it fails."""
-    try_rules(self._components, example, self._evaluate)
+    """Tries each rule of the user's own on one example, unless any may fail; RewardError with file and line."""
+    if self._failures.max_error_rate < 1:
+      try_rules(self._components, example, self._evaluate)
 
   def _evaluate(self, component: Component, calls: list[Call]) -> list[Outcome]:
     return self._pool.run(calls) if component.rule.isolated else [rules.evaluate(call) for call in calls]
