@@ -18,6 +18,14 @@ def _make_time(kind: type, *parts) -> object:
   return kind(*start, None if offset is None else importlib.import_module("datetime").timezone(offset), fold=fold)
 
 
+class _Never:
+  """No value is one: a named tuple is known by its fields."""
+
+
+def _make_namedtuple(fields: list[str], *parts) -> tuple:
+  return importlib.import_module("collections").namedtuple("Tuple", fields)(*parts)
+
+
 # name: (class, its parts, what makes it of its parts).
 _COMPOUND = {
   "tuple": (tuple, list, lambda *parts: parts),
@@ -29,6 +37,7 @@ _COMPOUND = {
   "range": (range, lambda v: [v.start, v.stop, v.step], range),
   "complex": (complex, lambda v: [v.real, v.imag], complex),
 }
+_COMPOUND["namedtuple"] = (_Never, list, _make_namedtuple)
 # The same of modules that are imported when a value needs them; a subclass stands before its class.
 _STANDARD = {
   "deque": ("collections", list, lambda kind, *parts: kind(parts)),
@@ -52,6 +61,8 @@ def pack(value: object, refer: Callable[[object], dict]) -> object:
       return plain(value)
   if isinstance(value, list):
     return [pack(item, refer) for item in value]
+  if isinstance(value, tuple) and isinstance(fields := getattr(type(value), "_fields", None), tuple):
+    return {"namedtuple": [pack(list(fields), refer), *(pack(item, refer) for item in value)]}
   for name, (kind, parts, _) in _COMPOUND.items():
     if isinstance(value, kind):
       return {name: [pack(item, refer) for item in parts(value)]}

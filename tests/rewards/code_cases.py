@@ -54,10 +54,12 @@ from collections import *
 import enum
 class C(str, enum.Enum): A = 'a'
 def f(): return deque([1]), range(3), bytearray(b'x'), OrderedDict(a=1), C.A
+P = namedtuple('P', 'x y')
 """,
     """
 from collections import deque
 assert f() == (deque([1]), range(3), b'x', {'a': 1}, 'a')
+assert P(1, y=2) == (1, 2) and P(1, 2).y == 2
 """,
   ),
   "key=len": (
