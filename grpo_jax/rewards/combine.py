@@ -30,15 +30,8 @@ class Rewards:
     ValueError: an argument or a component is invalid; the sentence names the key.
   """
 
-  def __init__(
-    self,
-    components: Mapping[str, Mapping],
-    *,
-    workers: int,
-    deadline_seconds: float,
-    max_error_rate: float,
-    worker_memory_gib: float = 4.0,
-  ):
+  def __init__(self, components: Mapping[str, Mapping], *, workers: int, deadline_seconds: float, max_error_rate: float,
+               worker_memory_gib: float = 4.0):
     check_settings(components, workers, deadline_seconds, max_error_rate, worker_memory_gib)
     self._components = [make_component(name, spec) for name, spec in components.items()]
     self._failures = FailureCount(max_error_rate)
@@ -79,11 +72,7 @@ class Rewards:
     assert truncated_BG.shape == (B, G), truncated_BG.shape
     assert len(completions) == len(examples) == B and all(len(group) == G for group in completions)
     items = [
-      (
-        completions[b][g],
-        examples[b],
-        RuleContext(int(lengths_BG[b, g]), bool(truncated_BG[b, g]), max_length),
-      )
+      (completions[b][g], examples[b], RuleContext(int(lengths_BG[b, g]), bool(truncated_BG[b, g]), max_length))
       for b, g in np.ndindex(B, G)
     ]
     rewards_BG, scores, failures = np.zeros((B, G), np.float32), {}, []
@@ -103,9 +92,8 @@ class Rewards:
     """Checks on the first n examples that components which judge answers score gold ones 1 and wrong ones 0.
 
     A gold answer is tried as the rule expects it written (behind the option `after`, in a box, …) and as the
-    example's solution. Pass `solutions=False` where these are demonstrations that may end in a wrong answer.
-
-    Prints how many solutions pass the rule `code`.
+    example's solution. Pass `solutions=False` where these are demonstrations that may end in a wrong answer. Prints how
+    many solutions pass the rule `code`.
 
     Returns {"gold": share of gold texts accepted, "wrong": of wrong answers, "near": of near misses, "n": examples
     tried}, all 0 where no component judges answers; RewardError where one misjudges.
@@ -117,8 +105,9 @@ class Rewards:
     check_golds(self._components, examples)
 
   def try_rules(self, example: Example) -> None:
-    """Tries each rule of the user's own on one example; RewardError with file and line where it fails."""
-    try_rules(self._components, example, self._evaluate)
+    """Tries each rule of the user's own on one example, unless any may fail; RewardError with file and line."""
+    if self._failures.max_error_rate < 1:
+      try_rules(self._components, example, self._evaluate)
 
   def _evaluate(self, component: Component, calls: list[Call]) -> list[Outcome]:
     return self._pool.run(calls) if component.rule.isolated else [rules.evaluate(call) for call in calls]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from grpo_jax.data.example import Example
 from grpo_jax.data.gym import make_task
-from grpo_jax.rewards.calls import RuleContext
+from grpo_jax.rewards.calls import Bounded, RuleContext
 from grpo_jax.rewards.extract import cut, in_tags
 from grpo_jax.rewards.gym_tasks import OFFERED, RAISING, REFUSED
 
@@ -60,6 +60,7 @@ def reasoning_gym(
 
   Raises:
     ValueError: the answer names no entry, or a task whose scorer is known to be faulty.
+    Bounded: the scorer raises on this text.
   """
   task, dataset, entry = _entry(example.answer)
   text = cut(completion, after, until)
@@ -70,10 +71,10 @@ def reasoning_gym(
     return 0.0
   try:
     score = float(dataset.score_answer(text, entry))
-  except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError):
-    if task not in RAISING:
-      raise
-    return 0.0
+  except Exception as error:  # the entry is sound, or the start would have said so: it is the text
+    if task in RAISING:
+      return 0.0
+    raise Bounded(f"the scorer of {task} cannot read it ({type(error).__name__}: {error})") from error
   return float(score >= _FULL)
 
 

@@ -3,10 +3,8 @@
 What is decoded is made of Python's own types only, whatever class the other process gave it.
 """
 
-import collections
-import datetime
-import decimal
-import fractions
+import importlib
+import sys
 from collections.abc import Callable
 
 
@@ -15,33 +13,41 @@ def _time_parts(value) -> list:
   return [value.hour, value.minute, value.second, value.microsecond, offset, value.fold]
 
 
-def _time(make: Callable, *parts) -> object:
+def _make_time(kind: type, *parts) -> object:
   *start, offset, fold = parts
-  return make(*start, None if offset is None else datetime.timezone(offset), fold=fold)
+  return kind(*start, None if offset is None else importlib.import_module("datetime").timezone(offset), fold=fold)
 
 
-# name: (class, its parts, what makes it of its parts); a subclass stands before its class.
+class _Never:
+  """No value is one: a named tuple is known by its fields."""
+
+
+def _make_namedtuple(fields: list[str], *parts) -> tuple:
+  return importlib.import_module("collections").namedtuple("Tuple", fields)(*parts)
+
+
+# name: (class, its parts, what makes it of its parts).
 _COMPOUND = {
   "tuple": (tuple, list, lambda *parts: parts),
   "set": (set, list, lambda *parts: set(parts)),
   "frozenset": (frozenset, list, lambda *parts: frozenset(parts)),
   "dict": (dict, lambda v: list(dict.items(v)), lambda *parts: dict(parts)),
-  "deque": (collections.deque, list, lambda *parts: collections.deque(parts)),
   "bytes": (bytes, list, lambda *parts: bytes(parts)),
   "bytearray": (bytearray, list, lambda *parts: bytearray(parts)),
   "range": (range, lambda v: [v.start, v.stop, v.step], range),
   "complex": (complex, lambda v: [v.real, v.imag], complex),
-  "fraction": (fractions.Fraction, lambda v: [v.numerator, v.denominator], fractions.Fraction),
-  "decimal": (decimal.Decimal, lambda v: [decimal.Decimal.__str__(v)], decimal.Decimal),
-  "datetime": (
-    datetime.datetime,
-    lambda v: [v.year, v.month, v.day, *_time_parts(v)],
-    lambda *parts: _time(datetime.datetime, *parts),
-  ),
-  "date": (datetime.date, lambda v: [v.year, v.month, v.day], datetime.date),
-  "time": (datetime.time, _time_parts, lambda *parts: _time(datetime.time, *parts)),
-  "timedelta": (datetime.timedelta, lambda v: [v.days, v.seconds, v.microseconds], datetime.timedelta),
-  "timezone": (datetime.timezone, lambda v: [v.utcoffset(None)], datetime.timezone),
+}
+_COMPOUND["namedtuple"] = (_Never, list, _make_namedtuple)
+# The same of modules that are imported when a value needs them; a subclass stands before its class.
+_STANDARD = {
+  "deque": ("collections", list, lambda kind, *parts: kind(parts)),
+  "Fraction": ("fractions", lambda v: [v.numerator, v.denominator], lambda kind, *parts: kind(*parts)),
+  "Decimal": ("decimal", lambda v: list(v.as_tuple()), lambda kind, *parts: kind(parts)),
+  "datetime": ("datetime", lambda v: [v.year, v.month, v.day, *_time_parts(v)], _make_time),
+  "date": ("datetime", lambda v: [v.year, v.month, v.day], lambda kind, *parts: kind(*parts)),
+  "time": ("datetime", _time_parts, _make_time),
+  "timedelta": ("datetime", lambda v: [v.days, v.seconds, v.microseconds], lambda kind, *parts: kind(*parts)),
+  "timezone": ("datetime", lambda v: [v.utcoffset(None)], lambda kind, *parts: kind(*parts)),
 }
 _ATOMS = {bool: bool, int: int.__index__, float: float.__float__, str: str.__str__}  # past what a subclass overrides
 
@@ -55,8 +61,13 @@ def pack(value: object, refer: Callable[[object], dict]) -> object:
       return plain(value)
   if isinstance(value, list):
     return [pack(item, refer) for item in value]
+  if isinstance(value, tuple) and isinstance(fields := getattr(type(value), "_fields", None), tuple):
+    return {"namedtuple": [pack(list(fields), refer), *(pack(item, refer) for item in value)]}
   for name, (kind, parts, _) in _COMPOUND.items():
     if isinstance(value, kind):
+      return {name: [pack(item, refer) for item in parts(value)]}
+  for name, (module, parts, _) in _STANDARD.items():
+    if module in sys.modules and isinstance(value, getattr(sys.modules[module], name)):
       return {name: [pack(item, refer) for item in parts(value)]}
   return refer(value)
 
@@ -68,15 +79,21 @@ def unpack(packed: object, find: Callable[[str, object], object]) -> object:
   if not isinstance(packed, dict):
     return packed
   ((name, parts),) = packed.items()
-  if name not in _COMPOUND:
-    return find(name, parts)
-  return _COMPOUND[name][2](*(unpack(item, find) for item in parts))
+  if name in _COMPOUND:
+    return _COMPOUND[name][2](*(unpack(item, find) for item in parts))
+  if name in _STANDARD:
+    module, _, make = _STANDARD[name]
+    return make(getattr(importlib.import_module(module), name), *(unpack(item, find) for item in parts))
+  return find(name, parts)
 
 
 def copy_back(mine: object, theirs: object) -> None:
   """Changes a container to what the other side made of its copy."""
   if isinstance(mine, list | bytearray) and isinstance(theirs, list | bytearray):
     mine[:] = theirs
-  elif isinstance(mine, dict | set | collections.deque) and isinstance(theirs, dict | set | collections.deque):
+  elif isinstance(mine, dict | set) and isinstance(theirs, dict | set):
     mine.clear()
-    (mine.extend if isinstance(mine, collections.deque) else mine.update)(theirs)
+    mine.update(theirs)
+  elif type(mine).__name__ == type(theirs).__name__ == "deque":
+    mine.clear()
+    mine.extend(theirs)

@@ -11,7 +11,7 @@ _MOST_FENCES = 64  # the last ones
 _PYTHON = re.compile(r"(?i)(python|py)[\d.]*\b|$")
 _CODE_LINE = re.compile(r"(?m)^(?:from|import|def|class|async def|@)\b|^@")
 _MOST_CODE = 50_000  # characters of a prompt that are looked at
-_MOST_CUTS = 40  # lines of prose behind code that has no fence
+_MOST_CUTS = 10  # tries to leave out the words behind code that has no fence
 
 
 def parse(source: str) -> ast.Module | None:
@@ -79,13 +79,14 @@ def _speaks(tree: ast.Module) -> int:
 
 def find_program(text: str, wanted: Collection[str] | None) -> str:
   """The program in a text: of its fences the last that defines a name of `wanted`, or that reads and prints where that
-  is None; with the earlier ones that define what it uses. Without a fence, all text. "" where there is no Python.
+  is None; with the earlier ones that define what it uses. Without a fence, all text, or its code between words. ""
+  where there is no Python.
   """
   blocks = fences(text)[-_MOST_FENCES:]
   if not blocks and "```" in text:
     blocks = [("", part) for part in text.split("```")[1::2][-_MOST_FENCES:]]
   blocks = [block for block in blocks if _PYTHON.match(block[0])] or blocks
-  sources = [_unindented(source) for _, source in blocks] if blocks else [text]
+  sources = [_unindented(source) for _, source in blocks] if blocks else [_without_prose(text)]
   trees = [(source, tree) for source in sources if source.strip() and (tree := parse(source)) is not None]
   if not trees:
     return ""
@@ -102,6 +103,22 @@ def find_program(text: str, wanted: Collection[str] | None) -> str:
     if _binds(earlier) & missing and not _binds(earlier) & bound:
       program, bound = source + "\n" + program, bound | _binds(earlier)
   return program
+
+
+def _without_prose(text: str) -> str:
+  """A text without fences, cut to its code where there are words before or behind it."""
+  if parse(text) is not None or not (begin := _CODE_LINE.search(text)):
+    return text
+  lines = text[begin.start() :].split("\n")
+  for _ in range(_MOST_CUTS):
+    try:
+      ast.parse("\n".join(lines))
+      break
+    except SyntaxError as error:
+      lines = lines[: max(0, min(len(lines), error.lineno or 1) - 1)]
+    except (ValueError, RecursionError, MemoryError):
+      break
+  return "\n".join(lines)
 
 
 def _is_stub(node: ast.AST) -> bool:
@@ -123,13 +140,10 @@ def _code_of(text: str) -> list[ast.stmt]:
   """The statements of a prompt's code: in fences, or from its first line of code on."""
   statements = []
   for source in [source for word, source in fences(text) if _PYTHON.match(word)] or [text]:
-    begin = _CODE_LINE.search(source)
-    lines = source[begin.start() :].split("\n") if begin else []
-    for cut in range(min(_MOST_CUTS, len(lines))):
-      code = "\n".join(lines[: len(lines) - cut])
-      if (tree := parse(code) or parse(code + "\n    pass")) is not None:
-        statements += tree.body
-        break
+    if begin := _CODE_LINE.search(source):
+      code = source[begin.start() :].rstrip()
+      tree = parse(code) or parse(code + "\n    pass") or parse(_without_prose(code))
+      statements += tree.body if tree else []
   return statements
 
 

@@ -4,7 +4,7 @@ import functools
 import re
 import types
 
-from grpo_jax.rewards.asserted import Record
+from grpo_jax.rewards.counted import Record
 
 
 class _Approx:

@@ -5,14 +5,13 @@ decides nothing there. Everything else stays where it is and is reached through 
 tests call functions, and a function may call back what a test handed to it (`key=lambda x: -x`).
 """
 
-import base64
 import builtins
 import contextlib
+import importlib
 import io
 import itertools
 import json
 import operator
-import pickle
 import types
 from collections.abc import Callable, Iterable
 
@@ -70,7 +69,7 @@ class Channel:
     self._reading, self._writing, self._is_tests = reading, writing, namespace is None
     self._operations = _HANDED if namespace is None else _OPERATIONS | {"global": namespace.__getitem__}
     self._objects, self._numbers = [], {}
-    self.ended = False
+    self.ended, self.asked = False, 0
 
   def serve(self) -> None:
     """Carries out what the other side asks, until nobody asks any more."""
@@ -85,6 +84,7 @@ class Channel:
         raised is a RuntimeError: it would end an `all(map(…))` before its first item.
       ProgramEnded: nobody answers.
     """
+    self.asked += 1
     packed = pack(list(args), self._refer), {name: pack(value, self._refer) for name, value in kwargs.items()}
     self._send({"operation": operation, "args": packed[0], "kwargs": packed[1]})
     reply = self._receive()
@@ -130,7 +130,7 @@ class Channel:
     # Python's own functions, such as len or operator.itemgetter(1), are there too; [].append is an object of ours.
     if self._is_tests and (bound is None or isinstance(bound, type | types.ModuleType)):
       with contextlib.suppress(Exception):
-        return {"pickled": base64.b64encode(pickle.dumps(value)).decode()}
+        return {"pickled": importlib.import_module("pickle").dumps(value).hex()}
     if id(value) not in self._numbers:
       self._numbers[id(value)] = len(self._objects)
       self._objects.append(value)  # which also keeps the id from being given again
@@ -142,7 +142,7 @@ class Channel:
     if kind == "yours":
       return self._objects[int(parts)]
     if kind == "pickled" and not self._is_tests:
-      return pickle.loads(base64.b64decode(parts))
+      return importlib.import_module("pickle").loads(bytes.fromhex(parts))
     raise ValueError(f"a program cannot send {kind!r}")
 
 

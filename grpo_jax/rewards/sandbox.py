@@ -1,5 +1,6 @@
 """Runs untrusted Python in confined processes (confine.py) and reads what they wrote; checks that this holds here."""
 
+import ast
 import contextlib
 import dataclasses
 import json
@@ -13,8 +14,12 @@ from collections.abc import Sequence
 from multiprocessing import connection
 from typing import BinaryIO
 
+from grpo_jax.rewards import sandboxed, sandboxed_tests
+from grpo_jax.rewards.asserted import PROGRAM_MODULES, find_tests, wanted_names
+
 OUTPUT_BYTES = 1 << 20  # of one process's standard output
-_CHILD = "grpo_jax.rewards.sandboxed"
+# Both are imported here so that their bytecode is there, which a confined process does not write.
+_CHILD, _ = sandboxed.__name__, sandboxed_tests.__name__
 _ROOT = pathlib.Path(__file__).parents[2]
 _PROBE_SECONDS = 30.0
 _SCRUBBED = {"PYTHONPATH": str(_ROOT), "PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"}
@@ -98,6 +103,8 @@ def run_tests(sources: Sequence[str], given: str, tests: str, limits: Limits) ->
 
   Program and tests are two processes joined by two pipes; `given` is code that the tests use beside the program's.
   """
+  wanted = sorted(wanted_names(tests) | wanted_names(given))
+  tested = json.dumps([given, tests, find_tests(ast.parse(tests)), wanted, PROGRAM_MODULES])
   with contextlib.ExitStack() as stack:
     theirs, mine = [], []
     for ends in ((theirs, mine), (mine, theirs)):  # requests, replies
@@ -105,7 +112,7 @@ def run_tests(sources: Sequence[str], given: str, tests: str, limits: Limits) ->
         side.append(stack.enter_context(os.fdopen(fd, "rb" if side is ends[0] else "wb", buffering=0)))
     channels = [tuple(end.fileno() for end in ends) for ends in (theirs, mine)]
     stack.enter_context(_process("functions", json.dumps(sources), limits, channel=channels[0]))
-    process, written = stack.enter_context(_process("tests", json.dumps([given, tests]), limits, channel=channels[1]))
+    process, written = stack.enter_context(_process("tests", tested, limits, channel=channels[1]))
     for end in theirs + mine:  # so that either process sees the other's end
       end.close()
     return _finish(process, written, limits.seconds)[1].count(b"+")

@@ -54,10 +54,12 @@ from collections import *
 import enum
 class C(str, enum.Enum): A = 'a'
 def f(): return deque([1]), range(3), bytearray(b'x'), OrderedDict(a=1), C.A
+P = namedtuple('P', 'x y')
 """,
     """
 from collections import deque
 assert f() == (deque([1]), range(3), b'x', {'a': 1}, 'a')
+assert P(1, y=2) == (1, 2) and P(1, 2).y == 2
 """,
   ),
   "key=len": (
@@ -156,6 +158,27 @@ if __name__ == '__main__':
   test()
 """,
   ),
+  "if": (
+    """
+def f(x): return x % 2 == 0
+""",
+    """
+for i in range(4):
+  if f(i): assert i in (0, 2)
+  if i > 5: assert False
+if f(1) or not f(2):
+  raise AssertionError
+def check(n):
+  assert f(2)
+  if n > 1: assert f(n)
+check(1)
+result = f(3)
+if isinstance(result, str):
+  assert result == 'False'
+else:
+  assert result is False
+""",
+  ),
   "raises": (
     """
 def f(x):
@@ -228,6 +251,16 @@ for x in f(1) or []:
 def check(f):
   if f(3): assert f(3) == 9
 check(f)
+def others(f):
+  assert f(1) is None
+  if f(2): assert f(2) == 4
+others(f)
+def result(f):
+  assert f(1) is None
+  r = f(3)
+  if r:
+    assert r == 9
+result(f)
 """,
   ),
   "loop": (

@@ -54,6 +54,7 @@ def test_a_prompt_that_shows_a_program_to_be_mended_gives_nothing():
     f"Here: ```python\n{GOOD.strip()}```",
     f"```python\nfrom typing import List\n```\n```python\n{GOOD.replace('(a', '(a: List')}```",
     f"````\n{GOOD}\n````\n",
+    f"Here you are:\n\n{GOOD}\nUsage:\n\n    add(1, 2) gives 3\n",
     f"```python\n{GOOD}\nprint(add(int(input()), 2))\n```",
   ],
 )

@@ -58,15 +58,15 @@ def hostile(n, size=2**14, seed=0):
 
 
 def attack(rule, texts):
-  """Scores all texts by one rule; returns (seconds, scores, failures by kind)."""
+  """Scores all texts by one rule, of which none may stop the run; returns (seconds, scores, failures by kind)."""
   components = {"r": {"rule": rule, "options": OPTIONS.get(rule, {})}}
   start, shape = time.monotonic(), (1, len(texts))
-  with Rewards(components, workers=2, deadline_seconds=DEADLINE, max_error_rate=1.0) as rewards:
+  with Rewards(components, workers=2, deadline_seconds=DEADLINE, max_error_rate=0.0) as rewards:
     example = Example("?", ANSWERS.get(rule, "7"))
     scores = rewards([texts], [example], np.full(shape, 5), np.zeros(shape, bool), 10)
   kinds = collections.Counter(failure.kind for failure in scores.failures)
-  assert (scores.errors, scores.deadlines) == (kinds["error"], kinds["deadline"])
-  assert scores.metrics()["reward/errors"] == (kinds["error"], len(texts))
+  assert (scores.errors, scores.deadlines, scores.bounded) == (0, kinds["deadline"], kinds["bounded"])
+  assert scores.metrics()["reward/bounded"] == (kinds["bounded"], len(texts))
   assert np.isfinite(scores.rewards_BG).all() and np.abs(scores.rewards_BG).max() <= 1
   return time.monotonic() - start, scores.rewards_BG[0], kinds
 
@@ -89,3 +89,22 @@ def test_ten_thousand_hostile_strings(rule):
   print(f"\n{rule}: {seconds:.1f} s, mean score {scores.mean():.4f}, failures {dict(kinds)}")
   assert seconds < 3600 and scores.size == 10_000
   assert RULES[rule].isolated or not kinds
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", ["code", "reasoning_gym"])
+def test_a_thousand_hostile_strings_stop_no_run(rule):
+  """In batches as training has them, with the default settings and no error allowed; prints the worst stall."""
+  settings, shape = {"workers": 2, "deadline_seconds": 5.0, "max_error_rate": 0.0}, (1, 50)
+  options = {"code": {"seconds": 4.0}}.get(rule, {})
+  texts, kinds, stalls = hostile(1000, seed=2), collections.Counter(), []
+  with Rewards({"r": {"rule": rule, "options": options}}, **settings) as rewards:
+    for start in range(0, len(texts), 50):
+      begin = time.monotonic()
+      batch = [texts[start : start + 50]]
+      scores = rewards(batch, [Example("?", ANSWERS[rule])], np.full(shape, 5), np.zeros(shape, bool), 10)
+      stalls.append(time.monotonic() - begin)
+      kinds += collections.Counter(failure.kind for failure in scores.failures)
+      assert not scores.rewards_BG.any()
+  print(f"\n{rule}: 1000 strings, 0 runs stopped, failures {dict(kinds)}, a batch of 50 took"
+        f" {np.mean(stalls):.1f} s, the worst {max(stalls):.1f} s")
