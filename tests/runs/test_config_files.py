@@ -1,4 +1,4 @@
-"""Config files that are missing, fail or return something else: one sentence; the user's own errors keep a traceback."""
+"""Config files that are missing, fail or return something else: one sentence, and a traceback of the user's code."""
 
 import pytest
 from absl import flags
@@ -18,10 +18,12 @@ MISTAKES = {  # text of the file → what is said, and whether the traceback of 
   "returns a dict": ("def get_config():\n  return {'a': 1}\n", "returns {'a': 1}, must return a config", False),
   "returns a text": ("def get_config():\n  return 'x'\n", "must return a config", False),
   "returns another config": (
-    "import ml_collections\ndef get_config():\n  return ml_collections.ConfigDict({'a': 1})\n", "config without", False),
-  "a section is a number": (SCHEMA + "  with c.unlocked():\n    del c.train\n    c.train = 3\n  return c\n",
-                          "train=3 must be a section", False),
-  "a value of another type": (SCHEMA + "  c.train.iterations = 'many'\n  return c\n", "mine.py line 6: TypeError", False),
+    "import ml_collections as m\ndef get_config():\n  return m.ConfigDict({'a': 1})\n", "config without", False),
+  "a section is a number": (
+    SCHEMA + "  with c.unlocked():\n    del c.train\n    c.train = 3\n  return c\n",
+    "train=3 must be a section", False),
+  "a value of another type": (
+    SCHEMA + "  c.train.iterations = 'many'\n  return c\n", "mine.py line 6: TypeError", False),
   "raises": ("raise RuntimeError('boom')\n", "mine.py line 1: RuntimeError: boom", True),
   "raises inside": ("def get_config():\n  return 1 / 0\n", "mine.py line 2: ZeroDivisionError: division by zero", True),
   "raises ValueError": ("def get_config():\n  return int('x')\n", "mine.py line 2: ValueError: invalid literal", True),
