@@ -61,7 +61,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     error = error.__cause__ or error.__context__
 
 
-def told(error: BaseException, file: str) -> str:
+def told(error: BaseException, file: str, function: str = "get_config") -> str:
   """What ended the config file: a sentence, and below it the traceback where the file's own code raised the error.
 
   "" where the file has no part in it.
@@ -82,9 +82,9 @@ def told(error: BaseException, file: str) -> str:
         return sentence
       text = "".join(traceback.format_list(frames[own[0] :]))
       return f"{sentence}\nTraceback (most recent call last):\n{text}{type(cause).__name__}: {cause}"
-    if isinstance(cause, AttributeError) and "has no attribute 'get_config'" in str(cause):
-      return f"{file} has no function get_config; add one that returns the config, see configs/arithmetic.py."
-    if isinstance(cause, TypeError) and ("get_config()" in str(cause) or "is not callable" in str(cause)):
-      rule = "must be a function without arguments, or of the text behind a colon in --config"
-      return f"{file}: get_config {rule} ({cause_of(cause)})."
+    if isinstance(cause, AttributeError) and f"has no attribute '{function}'" in str(cause):
+      return f"{file} has no function {function}; add one that returns the config, see configs/arithmetic.py."
+    if isinstance(cause, TypeError) and (f"{function}()" in str(cause) or "is not callable" in str(cause)):
+      rule = f"must be a function without arguments, or of the text behind the colon of {file}:TEXT"
+      return f"{file}: {function} {rule} ({cause_of(cause)})."
   return ""

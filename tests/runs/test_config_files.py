@@ -4,6 +4,7 @@ import pytest
 from absl import flags
 
 from grpo_jax.main import parse
+from grpo_jax.sweeps.spec import load
 
 SCHEMA = "from grpo_jax.config.defaults import default_config\n\n\ndef get_config():\n  c = default_config()\n"
 MISTAKES = {  # text of the file → what is said, and whether the traceback of the file's own code follows
@@ -63,3 +64,15 @@ def test_mistakes_of_a_config_file(tmp_path, said, text, words, traced):
 def test_files_that_are_not_there(tmp_path, said):
   assert "nothing.py does not exist; name a Python file" in said("--config", tmp_path / "nothing.py")
   assert "is a folder" in said(f"--config={tmp_path}:tiny")
+
+
+@pytest.mark.parametrize("text, words, traced", [
+  ("def get_sweep():\n  return 1 / 0\n", "mine.py line 2: ZeroDivisionError", True),
+  ("def get_sweep(:\n", "mine.py line 1 is not Python", False), ("", "has no get_sweep", False),
+  ("get_sweep = 3\n", "get_sweep", False)])
+def test_mistakes_of_a_sweep_file(tmp_path, text, words, traced):
+  file = tmp_path / "mine.py"
+  file.write_text(text)
+  with pytest.raises(ValueError) as caught:
+    load(str(file), "get_sweep")
+  assert words in str(caught.value).splitlines()[0] and ("Traceback" in str(caught.value)) == traced
