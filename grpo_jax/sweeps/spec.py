@@ -152,7 +152,8 @@ def load(named: str, function: str):
   except ValueError:
     raise
   except Exception as error:  # whatever the file's code can do
-    raise ValueError(told(error, path, function) or f"{path}: {function}() cannot be called ({cause_of(error)}).") from error
+    otherwise = f"{path}: {function}() cannot be called ({cause_of(error)})."
+    raise ValueError(told(error, path, function) or otherwise) from error
 
 
 def _called(named: str, path: str, arg: str, function: str):
