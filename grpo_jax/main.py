@@ -12,6 +12,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from grpo_jax.config.identity import identity
+from grpo_jax.config.mistakes import check_readable, check_result, config_file, told
 from grpo_jax.quiet import quiet
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; fields can be replaced: --config.a.b=value.")
@@ -72,21 +73,46 @@ def run(config, workdir: pathlib.Path) -> dict:
 
 
 def parse(argv):
-  """Flags, or one sentence: about a flag, an argument of the config file, or a key that the schema does not have."""
+  """Flags, or one sentence: about a flag, the config file, an argument of it, or a key that the schema lacks.
+
+  An error of the config file's own code keeps its traceback, below the sentence.
+  """
+  file = config_file(argv)
   try:
-    return flags.FLAGS(argv)
+    if file:
+      check_readable(file)
+    rest = flags.FLAGS(argv)
+    if file:
+      check_result(CONFIG.value, file)
+    return rest
+  except ValueError as error:
+    sys.exit(f"error: {error}")
   except flags.Error as error:  # what a config file raises comes with its traceback as text, the reason last
-    sys.exit("error: " + str(error).strip().splitlines()[-1].strip().removeprefix("ValueError: "))
+    last = str(error).strip().splitlines()[-1].strip().removeprefix("ValueError: ")
+    if file and last.endswith("must have a value other than None."):
+      last = f"get_config() of {file} returns None; end it with: return config"
+    sys.exit(f"error: {told(error, file) or last}")
   except (AttributeError, KeyError) as error:
     if "ml_collections" not in traceback.extract_tb(error.__traceback__)[-1].filename:
-      raise  # the config file's own mistake, not a key that the schema lacks
-    file = next((a.split("=", 1)[1].split(":")[0] for a in argv if a.startswith("--config=")), "")
+      _leave(error, file)  # the config file's own mistake, not a key that the schema lacks
     frames = [f for f in traceback.extract_tb(error.__traceback__) if file and f.filename.endswith(file)]
     text = str(error.args[0])
+    if "attribute 'get_config'" in text:
+      _leave(error, file)
     key = (re.findall(r"[\"'](\w+)[\"'\\]", text) or [text])[0]
     where = f"{file} line {frames[-1].lineno}" if frames else next((a for a in argv if key in a), "--config")
     hint = "".join(f"; did you mean {name!r}?" for name in re.findall(r'Did you mean "(\w+)"', text)[:1])
     sys.exit(f"error: {where}: {key!r} is not a key of the schema (grpo_jax/config/defaults.py){hint}")
+  except Exception as error:
+    _leave(error, file)
+
+
+def _leave(error: Exception, file: str):
+  """Exit with what the config file did wrong; an error that it has no part in is raised again."""
+  text = told(error, file)
+  if not text:
+    raise error
+  sys.exit(f"error: {text}")
 
 
 def main(argv):

@@ -211,13 +211,15 @@ class TableSource:
     if not 0 <= heldout_fraction < 1:
       raise ValueError(f"data: heldout_fraction={heldout_fraction} must lie in [0, 1); change it.")
     self._table, self._fields, self._source = table, fields or Fields(), source or table.name
-    kept, seen = [], _Seen()
+    kept, seen, self._roles = [], _Seen(), {}
     for i, row in enumerate(table.rows()):
       example = self._fields.example(row, table.where(i))
       seen.add(example)
       prompt = normalized(example.prompt)
       if take == "all" or (unit_hash("heldout", prompt) < heldout_fraction) == (take == "heldout"):
         kept.append(i)
+        if not isinstance(example.prompt, str):
+          self._roles.setdefault(tuple(message["role"] for message in example.prompt[:3]), len(kept) - 1)
     self._rows = np.asarray(kept, np.int64)
     if not kept:
       raise ValueError(
@@ -226,6 +228,10 @@ class TableSource:
       )
 
     self._warn_of_conflicts(*seen.conflicts())
+
+  def chats(self) -> list[Example]:
+    """One example of each way in which conversations begin, as a chat template may refuse some of them."""
+    return [self[i] for i in self._roles.values()]
 
   def _warn_of_conflicts(self, count: int, rows: list[int]) -> None:
     if count:

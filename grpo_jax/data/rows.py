@@ -67,6 +67,8 @@ class Fields:
     """A completion: text, or the last of chat messages. It may be empty where nothing asks for it."""
     value = _column(row, name, where)
     if isinstance(value, list | tuple) and value and isinstance(value[-1], Mapping):
+      if value[-1].get("role", "assistant") not in ("assistant", b"assistant"):
+        raise ValueError(f"{where}: field {name!r} ends in {value[-1]!r:.80}, must end in the assistant's message.")
       value = value[-1].get("content")
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
       value = str(value)

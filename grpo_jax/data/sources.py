@@ -82,6 +82,15 @@ def bare(source: Source) -> Source:
   return source.bare if isinstance(source, TemplatedSource) else source
 
 
+def chats(source: Source) -> list[Example]:
+  """One example of each kind of conversation that the rows of files hold."""
+  source = bare(source)
+  if isinstance(source, MixtureSource):
+    return [example for part in source.sources for example in chats(part)]
+  source = source.source if isinstance(source, Labelled) else source
+  return source.chats() if isinstance(source, TableSource) else []
+
+
 def _columns(split: str, *, data_dir: str = "", **options: Any) -> Source:
   return TfdsSource("grpo_arithmetic", arithmetic_config(Columns(**options)), split=split, data_dir=data_dir)
 

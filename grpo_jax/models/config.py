@@ -70,6 +70,8 @@ class ModelConfig:
     for name in ("rope_theta", "norm_epsilon"):
       if not is_number(getattr(self, name)) or getattr(self, name) <= 0:
         raise ValueError(f"ModelConfig.{name} = {getattr(self, name)!r}; give a positive number.")
+    if self.norm_epsilon >= 1:
+      raise ValueError(f"ModelConfig.norm_epsilon = {self.norm_epsilon!r} drowns what it is added to; give e.g. 1e-6.")
     if self.num_heads % self.num_kv_heads:
       raise ValueError(
         f"ModelConfig.num_kv_heads = {self.num_kv_heads} does not divide num_heads = {self.num_heads}; "

@@ -15,13 +15,15 @@ INTEGERS = {  # their name → ours, whose limit holds for it
   "head_dim": "head_width", "max_position_embeddings": "max_positions", "sliding_window": "max_positions",
   "sliding_window_pattern": "num_layers",
 }
+CAPS = ("attn_logit_softcapping", "final_logit_softcapping")
 POSITIVE = ("rms_norm_eps", "rope_theta", "rope_local_base_freq", "query_pre_attn_scalar")
 OTHERS = {  # their name → type, and what a message calls it
   "tie_word_embeddings": (bool, "true or false"), "use_sliding_window": (bool, "true or false"),
   "max_window_layers": (int, "a number of layers"), "layer_types": (list, "a list with a kind for each layer"),
+  "hidden_act": (str, "a name"), "hidden_activation": (str, "a name"),
   "rope_parameters": (dict, "an object"), "rope_scaling": (dict, "an object"),
 }
-NULL_IS_NONE = ("attn_logit_softcapping", "final_logit_softcapping", "sliding_window")  # null: no cap, no window
+NULL_IS_NONE = (*CAPS, "sliding_window")  # null: no cap, no window
 ACTIVATION_NAMES = {"silu": "silu", "gelu_tanh": "gelu_pytorch_tanh"}  # ours → theirs
 FULL, SLIDING = "full_attention", "sliding_attention"
 RUN_CHOICES = ("compute_dtype", "remat", "scan_layers")  # fields that no checkpoint knows
@@ -47,6 +49,9 @@ def _known(data: Mapping[str, Any]) -> dict[str, Any]:
   for key in POSITIVE:
     if key in given and (not is_number(given[key]) or given[key] <= 0):
       raise ValueError(f"config.json: {key} = {given[key]!r} is not a positive number; give one.")
+  for key in CAPS:
+    if key in given and (not is_number(given[key]) or given[key] < 0):
+      raise ValueError(f"config.json: {key} = {given[key]!r} must be a positive number, or null for none; correct it.")
   for key, (kind, words) in OTHERS.items():
     if key in given and not isinstance(given[key], kind):
       raise ValueError(f"config.json: {key} = {given[key]!r:.60} must be {words}; correct it.")
@@ -55,10 +60,10 @@ def _known(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _rope_of(given: Mapping[str, Any] | None, theta: float, max_positions: int):
   """(theta, RopeScaling or None) of one group of rotary settings; ValueError for what is not computed."""
-  if not isinstance(given or {}, Mapping):
+  if given is not None and not isinstance(given, Mapping):
     raise ValueError(f"config.json: rope_parameters has {given!r:.60} where an object belongs; correct it.")
   given = {k: v for k, v in (given or {}).items() if v is not None}
-  kind = given.pop("rope_type", None) or given.pop("type", None) or "default"
+  kind = given.pop("rope_type", given.get("type", "default"))
   given.pop("type", None)
   theta = given.pop("rope_theta", theta)
   if not isinstance(kind, str) or not is_number(theta):
@@ -109,7 +114,7 @@ def _windows(data: Mapping[str, Any], family: Mapping[str, Any]) -> tuple[int, .
     window = data.get("sliding_window", 4096)
     every = data.get("sliding_window_pattern") or family["windows"]
     kinds = [SLIDING if (i + 1) % every else FULL for i in range(layers)]
-  kinds = data.get("layer_types") or kinds
+  kinds = data.get("layer_types", kinds)
   unknown = sorted({str(kind) for kind in kinds} - {FULL, SLIDING})
   if unknown:
     raise ValueError(f"config.json: layers of type {', '.join(unknown)} are not supported; only {FULL} and {SLIDING}.")
@@ -164,8 +169,7 @@ def from_hf(data: Mapping[str, Any]) -> ModelConfig:
   head_width = data.get("head_dim") or family["head_width"] or width // heads
   max_positions = data.get("max_position_embeddings") or family["max_positions"]
   scalar = data.get("query_pre_attn_scalar", family["query_scalar"]) if family["query_scalar"] else head_width
-  caps = {ours: data.get(theirs, default) or 0.0 for ours, (theirs, default) in family["caps"].items()}
-  caps = {ours: float(cap) if is_number(cap) else cap for ours, cap in caps.items()}
+  caps = {ours: float(data.get(theirs, default) or 0) for ours, (theirs, default) in family["caps"].items()}
   return ModelConfig(
     vocab_size=data["vocab_size"],
     num_layers=data["num_hidden_layers"],

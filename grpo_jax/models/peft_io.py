@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from grpo_jax.models.config import SIZES, check_size, is_number
 from grpo_jax.models.hf_names import HF
 from grpo_jax.models.lora import LoraSpec, matched
 from grpo_jax.reading import read_json, reading
@@ -59,8 +60,12 @@ def _loaded(path: Path, num_layers: int) -> tuple[LoraSpec, dict]:
   for key in ("use_dora", "use_rslora", "fan_in_fan_out", "rank_pattern", "alpha_pattern", "modules_to_save"):
     if config.get(key):
       raise ValueError(f"{path}: {key}={config[key]!r} is not supported; only plain LoRA is.")
-  targets = config["target_modules"]
-  spec = LoraSpec(config["r"], float(config["lora_alpha"]), matched([targets] if isinstance(targets, str) else targets))
+  targets, alpha = config["target_modules"], config["lora_alpha"]
+  targets = [targets] if isinstance(targets, str) else targets
+  check_size(f"{path / FILES[0]}: r", config["r"], SIZES["width"])
+  if not is_number(alpha) or not isinstance(targets, list) or not all(isinstance(name, str) for name in targets):
+    raise ValueError(f"{path / FILES[0]}: lora_alpha must be a number, target_modules a list of names; correct them.")
+  spec = LoraSpec(config["r"], float(alpha), matched(targets))
   tensors, layers = load_file(path / FILES[1]), {}
   for name in spec.targets:
     pair = {}
@@ -68,6 +73,9 @@ def _loaded(path: Path, num_layers: int) -> tuple[LoraSpec, dict]:
       keys = [f"{PREFIX}{_stem(name).format(layer)}.{theirs}.weight" for layer in range(num_layers)]
       if missing := [key for key in keys if key not in tensors]:
         raise ValueError(f"{path} lacks {missing[0]}; it must hold adapters for all {num_layers} layers.")
+      kind, at = ("rows", 0) if side == "a" else ("columns", 1)
+      if any(tensors[key].ndim != 2 or tensors[key].shape[at] != spec.rank for key in keys):
+        raise ValueError(f"{path}: {keys[0]} and its like must be matrices of r={spec.rank} {kind}; correct r.")
       pair[side] = np.stack([tensors.pop(key).T.astype(np.float32) for key in keys])
     layers[name] = pair
   if tensors:

@@ -42,7 +42,7 @@ class RopeScaling:
       if value is not None and name not in ("factor", *needed, *optional):
         raise ValueError(f"rope type {self.kind!r} has no {name}, got {value!r}; leave it out.")
       number = isinstance(value, int | float) and not isinstance(value, bool)
-      if value is not None and not (number and 0 < value < math.inf):
+      if value is not None and not (number and 0 < value < 1e300):
         raise ValueError(f"rope scaling {name} = {value!r}; give a positive number.")
     if self.kind == "llama3" and self.high_freq_factor == self.low_freq_factor:
       raise ValueError(f"rope scaling low_freq_factor = high_freq_factor = {self.low_freq_factor}; they must differ.")

@@ -98,6 +98,13 @@ def _fitting(tokenizer: Tokenizer, cfg: ModelConfig, config) -> Tokenizer:
       f"tokenizer.path={config.tokenizer.path!r} has token ids up to {largest} but the model of model.path="
       f"{config.model.path!r} only {cfg.vocab_size} embeddings; use the tokenizer that belongs to the model."
     )
+  for key in ("prompt_template", "shot_template"):
+    named = [t for t in tokenizer.special_tokens if t in str(config.data.get(key, ""))]
+    if named and not tokenizer.special_in_text:
+      raise ValueError(
+        f"data.{key} has {named[0]!r}, which is ordinary text in prompts; set tokenizer.special_in_text=True if it "
+        "shall act (those in the data then act too), or use data.chat_template."
+      )
   return tokenizer
 
 

@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from grpo_jax.data.order import Stream
-from grpo_jax.data.sources import make_source
+from grpo_jax.data.sources import chats, make_source
 from grpo_jax.distributed.mesh import make_mesh, state_shardings
 from grpo_jax.evaluation.problems import Heldout
 from grpo_jax.models.config import ModelConfig, param_shapes
@@ -55,6 +55,8 @@ def make_setup(config: ConfigDict, devices=None) -> Setup:
   check_positions(model.cfg, config)
   state_shardings(mesh, _abstract_params(model.cfg))  # names an indivisible parameter now
   train = Stream(make_source(config.data.to_dict(), "train"), config.data_seed) if config.task != "eval" else None
+  for example in chats(train.source) if train else []:
+    model.tokenizer.encode_prompt(example.prompt)  # a template that knows other roles says so now
   asked = config.task != "sft" and not _named(config)
   heldout, notes = draw_heldout(config, model.tokenizer, train) if asked else (None, {})
   return Setup(config, mesh, model.cfg, model.tokenizer, train, heldout, model.weights, model.generation, notes)

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from ml_collections import ConfigDict
 
 from grpo_jax.config.identity import identity
+from grpo_jax.config.mistakes import told
+from grpo_jax.reading import cause_of
 from grpo_jax.sweeps.budget import KINDS, iterations_within
 from grpo_jax.sweeps.overrides import changed, check_run
 
@@ -139,12 +141,25 @@ def load(named: str, function: str):
   """Calls `function` of `FILE.py` or, with what follows the colon, `FILE.py:ARG`.
 
   Raises:
-    ValueError: there is no such file, no such function in it, or it takes no argument.
+    ValueError: there is no such file, no such function in it, it takes no argument, or the file's own code fails: then
+      the message has the traceback of that code below its first line.
   """
   path, _, arg = str(named).partition(":")
   if not pathlib.Path(path).is_file():
     raise ValueError(f"{named!r} names no file; give FILE.py or FILE.py:ARG, from the folder you are in.")
+  try:
+    return _called(named, path, arg, function)
+  except ValueError:
+    raise
+  except Exception as error:  # whatever the file's code can do
+    otherwise = f"{path}: {function}() cannot be called ({cause_of(error)})."
+    raise ValueError(told(error, path, function) or otherwise) from error
+
+
+def _called(named: str, path: str, arg: str, function: str):
   spec = importlib.util.spec_from_file_location(pathlib.Path(path).stem, path)
+  if spec is None:
+    raise ValueError(f"{named!r} is no Python file; give FILE.py or FILE.py:ARG.")
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
   if not hasattr(module, function):

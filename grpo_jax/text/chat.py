@@ -101,7 +101,7 @@ def check_template(backend: Any) -> None:
 
 def pieces(text: str, special: Collection[str]) -> list[str]:
   """The text cut at special tokens, which stand at odd places; the longest one wins."""
-  names = sorted(map(re.escape, special), key=len, reverse=True)
+  names = sorted((re.escape(token) for token in special if token in text), key=len, reverse=True)
   return re.split(f"({'|'.join(names)})", text) if names else [text]
 
 

@@ -22,6 +22,7 @@ from grpo_jax.models.lora import merged
 from grpo_jax.models.orbax_io import save_orbax
 from grpo_jax.models.peft_io import load_peft
 from grpo_jax.quiet import quiet
+from grpo_jax.reading import reading
 from grpo_jax.runs.model import is_run, kept_on_export, load_run
 from grpo_jax.text.special import generation_settings, special_ids
 
@@ -44,7 +45,8 @@ def convert(source: str, target: str, *, adapter: str = "", to: str = "hf", max_
   cfg, params, tokenizer, kept = read(source)
   if adapter:
     spec, adapters = load_peft(adapter, cfg.num_layers)
-    params = jax.tree.map(np.asarray, merged(params, adapters, spec.scale))
+    with reading(adapter, "adapter of this model"):
+      params = jax.tree.map(np.asarray, merged(params, adapters, spec.scale))
   if to == "checkpoint":
     ids = {"eos_token_id": list(kept.get("eos_ids", ())) or None}
     generation = kept_generation(kept.get("generation"), ids)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from grpo_jax.data.sources import make_source
+from grpo_jax.data.sources import chats, make_source
 
 SECONDS = 3.0  # a busy machine included
 GOOD = {"prompt": "1+1=", "answer": "2"}
@@ -89,6 +89,12 @@ def test_the_assistants_last_turn_is_the_solution_or_refused(tmp_path):
   told("ends in the assistant's answer", **config, fields={"solution": "worked"})
 
 
+def test_one_conversation_of_each_kind_is_there_to_be_tried(tmp_path):
+  rows = [{**GOOD, "prompt": prompt} for prompt in ([USER], [USER], "text", [SYSTEM, USER], [SYSTEM, USER, SAID, USER])]
+  source = make_source({**jsonl(tmp_path, *rows)}, "train")
+  assert [e.prompt for e in chats(source)] == [(USER,), (SYSTEM, USER), (SYSTEM, USER, SAID, USER)]
+
+
 FILES = {
   "empty": (b"", "0 rows"), "blank lines": (b"\n\n \n", "0 rows"), "one brace": (b"{", ":1: "),
   "array on one line": (json.dumps([GOOD, GOOD]).encode(), "jq -c"),
@@ -117,6 +123,7 @@ def test_a_folder_is_no_file_and_a_byte_order_mark_is_no_error(tmp_path):
 @pytest.mark.parametrize("pair", [
   ("a", ""), (" ", "b"), ({"a": 1}, "b"), ([], "b"), ([{"role": "assistant"}], "b"), (["a"], "b"), (True, "b"),
   (None, "b"),
+  ([SAID, USER], "b"),
   ([{"role": "assistant", "content": {"a": 1}}], "b")], ids=str)
 def test_pairs(tmp_path, pair):
   row = {"prompt": "q", "chosen": pair[0], "rejected": pair[1]}

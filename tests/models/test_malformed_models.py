@@ -78,7 +78,9 @@ CONFIG_CHANGES = [
   {"head_dim": 3}, {"vocab_size": 23}, {"hidden_size": 32},
   *[{key: value} for key in ("rms_norm_eps", "rope_theta") for value in ("1e-5", -1.0, float("nan"), float("inf"),
     [1])],
-  {"rms_norm_eps": 0}, {"rope_parameters": "default"}, {"rope_parameters": [1]},
+  {"rms_norm_eps": 0}, {"rms_norm_eps": 1e9}, {"hidden_act": {}}, {"rope_parameters": {"rope_type": []}},
+  {"rope_parameters": {"rope_type": "linear", "factor": 10**400}},
+  {"rope_parameters": "default"}, {"rope_parameters": [1]},
   {"rope_scaling": 3, "rope_parameters": ...},
   {"rope_parameters": {"rope_type": 3}}, {"rope_parameters": {"rope_type": "odd"}},
   {"rope_parameters": {"rope_type": "linear"}}, {"rope_parameters": {"rope_type": "linear", "factor": "2"}},
@@ -104,13 +106,15 @@ def test_values_of_config_json(folder, change):
   told(lambda: load(folder), folder)
 
 
-@pytest.mark.parametrize("change", [{"layer_types": 3}, {"layer_types": ["full_attention"]}, {"layer_types": [3, 3, 3]},
+@pytest.mark.parametrize("change", [{"layer_types": 3}, {"layer_types": []},
+                                    {"layer_types": ["full_attention"]}, {"layer_types": [3, 3, 3]},
                                     {"layer_types": ["odd"] * 3}, {"layer_types": "full_attention"},
                                     {"sliding_window": "4"}, {"sliding_window": -1}, {"sliding_window": 2.5},
                                     {"sliding_window": None}, {"sliding_window_pattern": 0.5, "layer_types": None},
                                     {"sliding_window_pattern": "6", "layer_types": None},
                                     {"query_pre_attn_scalar": "6"}, {"query_pre_attn_scalar": 0},
                                     {"query_pre_attn_scalar": float("nan")}, {"final_logit_softcapping": "30"},
+                                    {"final_logit_softcapping": {}}, {"rope_parameters": {"full_attention": 0}},
                                     {"final_logit_softcapping": -1}, {"final_logit_softcapping": float("nan")},
                                     {"rope_local_base_freq": "1", "rope_parameters": None}], ids=str)
 def test_values_that_only_some_families_have(tmp_path, change):

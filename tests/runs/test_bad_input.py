@@ -1,11 +1,15 @@
 """What a wrong command gets: one sentence on what, where and how to put it right, and exit status 1."""
 
+import json
 import os
 import pathlib
+import runpy
 import subprocess
 import sys
 
 import pytest
+
+from grpo_jax.runs.setup import make_setup
 
 ROOT = pathlib.Path(__file__).parents[2]
 TINY = "tests/runs/tiny_run.py"
@@ -75,3 +79,13 @@ def test_an_empty_data_file(tmp_path):
     f"    c.data = {{'kind': 'jsonl', 'path': {str(empty)!r}, 'heldout_fraction': 0.1}}\n  return c\n")
   line = ended(tmp_path, config=file)
   assert line.startswith("error: ") and "empty.jsonl" in line
+
+
+def test_chat_data_that_the_tokenizers_template_cannot_write_is_refused_before_the_run(tmp_path, one_device):
+  config = runpy.run_path(str(ROOT / TINY))["get_config"]()
+  rows = [{"prompt": [{"role": "user", "content": f"{i}+1="}], "answer": str(i + 1)} for i in range(9)]
+  (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+  with config.unlocked():
+    config.data = {"kind": "jsonl", "path": str(tmp_path / "rows.jsonl"), "heldout_fraction": 0.3}
+  with pytest.raises(ValueError, match="the tokenizer must have a chat template"):
+    make_setup(config)
