@@ -58,7 +58,7 @@ def files_made(workdir: pathlib.Path) -> list[str]:
 
 
 def write_report(workdir: pathlib.Path, config) -> dict:
-  """Writes summary.json, report.html and learning_curve.png; prints the summary and the files' names, returns the former."""
+  """Writes summary.json, report.html and learning_curve.png; prints and returns the summary, names the files."""
   from rich.console import Console
   from rich.table import Table
 
