@@ -59,8 +59,9 @@ def watch(command: list[str], workdir: pathlib.Path, points: list[int]) -> None:
       continue
     left.pop(0)
     descriptors = len(list(pathlib.Path(f"/proc/{process.pid}/fd").iterdir()))
-    print(f"| {found[0]} | {resident(process.pid):.0f} | {sum(map(resident, children(process.pid))):.0f} | {descriptors} "
-          f"| {log.stat().st_size / 1024:.0f} | {found[1]:.3f} |", flush=True)
+    own, workers = resident(process.pid), sum(map(resident, children(process.pid)))
+    print(f"| {found[0]} | {own:.0f} | {workers:.0f} | {descriptors} | {log.stat().st_size / 1024:.0f} "
+          f"| {found[1]:.3f} |", flush=True)
   if process.wait() or left:
     sys.exit(f"error: the run ended with status {process.returncode} and passed {len(points) - len(left)} points; see "
              f"{workdir / 'output.log'}")
