@@ -3,7 +3,7 @@
 Command:   python -m grpo_jax.main --config=configs/arithmetic.py
 Hardware:  2 CPU cores, 2 GB.
 Time:      about 5 minutes.
-Expected:  held-out greedy accuracy at most 0.5 after SFT (0.43 and 0.46 seen), at least 0.9 after GRPO (0.94 and 0.98).
+Expected:  held-out greedy accuracy at most 0.5 after SFT (0.449 … 0.451 over two seeds), 0.973 … 0.992 after GRPO.
 
 `configs/arithmetic.py:tiny` is the same task for ablations by the hundred: 43 thousand parameters, a reward on the
 device, iterations that are one program of 0.1 s. Held-out greedy accuracy 0.40 after SFT, 0.54 after 60 iterations
@@ -40,13 +40,14 @@ def get_config(size: str = ""):
   c.sft_optimizer.schedule = "cosine"
   c.sft_optimizer.warmup_steps = 20
   c.rewards.components = {"correct": {"rule": "numeric", "weight": 1.0, "options": {"after": "]"}}}
-  c.train.iterations = 200
+  c.train.iterations = 160
   c.train.prompts = 32
+  c.train.minibatch_prompts = 16  # two updates per rollout: a fifth more time, and 1.6 times the updates in all
   c.optimizer.learning_rate = 3e-4
   c.optimizer.warmup_steps = 5
   c.optimizer.schedule = "linear"
   c.optimizer.final_fraction = 0.1
-  c.evaluate.every = 50
+  c.evaluate.every = 80  # each takes as long as four iterations
   c.evaluate.problems = 512
   c.evaluate.batch = 128
   c.checkpoint.every = 50
@@ -66,7 +67,7 @@ def _tiny(c):
   c.sft.steps = 600
   c.sft_optimizer.learning_rate = 5e-3
   c.train.iterations = 60
-  c.train.prompts = 32
+  c.train.minibatch_prompts = 0
   c.train.fused_iterations = 20
   c.optimizer.learning_rate = 1e-3
   c.evaluate.every = 20

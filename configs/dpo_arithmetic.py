@@ -17,6 +17,7 @@ def get_config():
   """The arithmetic config with pairs in place of rewards."""
   c = runpy.run_path(ARITHMETIC)["get_config"]()
   c.name = "dpo_arithmetic"
+  c.evaluate.every = 50
   c.task = "sft_then_dpo"
   c.preference.steps = 150
   c.preference.batch = 64

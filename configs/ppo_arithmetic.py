@@ -20,4 +20,5 @@ def get_config():
   c.critic_optimizer.learning_rate = 1e-3
   c.train.minibatch_prompts = 16
   c.train.iterations = 100
+  c.evaluate.every = 50
   return c

@@ -18,5 +18,7 @@ def get_config():
   c = runpy.run_path(ARITHMETIC)["get_config"]()
   c.name = "rejection_arithmetic"
   c.algorithm.preset = "rejection"
+  c.train.minibatch_prompts = 0
   c.train.iterations = 100
+  c.evaluate.every = 50
   return c

@@ -17,6 +17,7 @@ def get_config():
   """The arithmetic config with pairs in place of rewards, and a value head on the SFT trunk."""
   c = runpy.run_path(ARITHMETIC)["get_config"]()
   c.name = "reward_model_arithmetic"
+  c.evaluate.every = 50
   c.task = "sft_then_reward_model"
   c.preference.steps = 300
   c.preference.batch = 64

@@ -54,5 +54,9 @@ def leaves(workdir, stage):
   import orbax.checkpoint as ocp
 
   steps = sorted(int(p.name) for p in (workdir / stage / "checkpoints").iterdir() if p.name.isdigit())
-  tree = ocp.StandardCheckpointer().restore((workdir / stage / "checkpoints" / str(steps[-1]) / "default").absolute())
+  saved = (workdir / stage / "checkpoints" / str(steps[-1]) / "default").absolute()
+  with ocp.PyTreeCheckpointer() as reader:  # as numpy, by name: without it orbax warns of each leaf's sharding
+    kinds = reader.metadata(saved).item_metadata.tree
+    how = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), kinds)
+    tree = reader.restore(saved, args=ocp.args.PyTreeRestore(restore_args=how))
   return {jax.tree_util.keystr(p): np.asarray(a).tobytes() for p, a in jax.tree_util.tree_leaves_with_path(tree)}
