@@ -58,11 +58,7 @@ def files_made(workdir: pathlib.Path) -> list[str]:
 
 
 def write_report(workdir: pathlib.Path, config) -> dict:
-<<<<<<< HEAD
-  """Writes summary.json, report.html and learning_curve.png; prints and returns the summary, and names the files."""
-=======
   """Writes summary.json, report.html and learning_curve.png; prints and returns the summary, names the files."""
->>>>>>> contact
   from rich.console import Console
   from rich.table import Table
 
