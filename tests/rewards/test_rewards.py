@@ -176,8 +176,7 @@ def test_self_test_with_symbolic_and_with_unreadable_gold():
 
 def test_self_test_writes_after_and_until():
   options = {"after": "Answer:", "until": "\n"}
-  want = {"gold": 1.0, "wrong": 0.0, "near": 0.0, "n": 1}
-  assert self_test("numeric", [Example("", "1" + "0" * 40)], options) == want
+  assert self_test("numeric", [Example("", "1" + "0" * 40)], options) == {"gold": 1.0, "wrong": 0.0, "near": 0.0, "n": 1}
 
 
 def test_self_test_leaves_other_rules_alone():
