@@ -20,7 +20,6 @@ _CHARS = str.maketrans(
   | {"。": ". ", "、": ",", "√": "\\sqrt ", "∛": "\\sqrt[3] ", "º": "°", "ø": "∅", "Ø": "∅", "…": "…"}
   | {c: f"^{n}" for n, c in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")} | {c: f"_{n}" for n, c in enumerate("₀₁₂₃₄₅₆₇₈₉")}
   | {c: f"\\frac{{{a}}}{{{b}}}" for c, (a, b) in _DIGITS.items()})
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")  # control characters, halves of pairs
 FUNCTIONS = ("sqrt", "root", "binom", "log", "ln", "lg", "exp", "sin", "cos", "tan", "cot", "sec", "csc", "arcsin",
              "arccos", "arctan", "sinh", "cosh", "tanh", "gcd", "lcm", "max", "min")
 _SYMBOLS = {
@@ -37,8 +36,7 @@ _SYMBOLS = {
   "|": "|", "\\": " ", "textdollar": "$", "textdegree": "°", "textpercent": "%", "percent": "%",
 }
 _WORDS = {"text", "mathrm", "textbf", "mathbf", "textit", "mathit", "mbox", "operatorname", "textrm", "mathsf",
-          "mathbb", "mathcal", "emph", "textsf", "texttt", "boldsymbol", "bm", "underline", "hbox", "unit",
-          "boxed", "fbox",
+          "mathbb", "mathcal", "emph", "textsf", "texttt", "boldsymbol", "bm", "underline", "hbox", "unit", "boxed", "fbox",
           "framebox", "mathtt",
           "bold", "cancel", "phantom"}
 _NOTHING = {"left", "right", "displaystyle", "textstyle", "limits", "nolimits", "rm", "bf", "it", "big", "Big",
@@ -164,7 +162,7 @@ def plain(text: str) -> str:
   """
   if len(text) > LONGEST:
     raise Bounded(f"an answer has more than {LONGEST} characters")
-  text = _UNSEEN.sub("", text).translate(_CHARS).replace("{,}", ",")
+  text = text.translate(_CHARS).replace("{,}", ",")
   text = _latex(text)
   text = text.replace("^°", "°").replace("^(°)", "°")
   text = " ".join(text.split())

@@ -27,9 +27,9 @@ _MATHS = re.compile(r"\$\$(.+?)\$\$|(?<!\\)\$((?:[^$\\]|\\.)+?)(?<!\\)\$|\\\((.+
 _TAIL = re.compile(
   r",?\s+(?:because|since|so|which|where|as|when|in|for|from|at|on|with|after|by|given|if|left|each|total)\b.*",
   re.DOTALL)
-_SAID = re.compile(  # two words, or one before an equation or a number
+_SAID = re.compile(  # two words, or one before an equation
   r"(?<![\\A-Za-z{])[A-Za-z]{3,}\b.*\s.*(?<![\\A-Za-z{])[A-Za-z]{3,}"
-  r"|(?<![\\A-Za-z])[A-Za-z]{2,}\b[^=]*\d[^=]*=|^[A-Za-z]{2,}\b[^=\d\\]*\s\S*\d")
+  r"|(?<![\\A-Za-z])[A-Za-z]{2,}\b[^=]*\d[^=]*=")
 _NUMBER = re.compile(r"(?<![\w.^])[-+−–]?[$£€]?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?(?![\w^])")
 
 

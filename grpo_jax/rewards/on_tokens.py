@@ -59,7 +59,7 @@ class TokenRewards:
 
   def self_test(self, examples: Sequence[Example]) -> dict[str, float]:
     """The self-test of `Rewards`, through tokens: gold texts are encoded, as long as the policy may write them."""
-    return run_self_test(self._components, examples, self._evaluate, True, near=False)
+    return run_self_test(self._components, examples, self._evaluate, True)
 
   def _evaluate(self, component: Component, calls: list[Call]) -> list[Outcome]:
     form, encode = self._forms[component.name], self._pieces.tokenizer.encode_completion

@@ -62,7 +62,6 @@ def run_self_test(
   examples: Sequence[Example],
   evaluate: Callable[[Component, list[Call]], list[Outcome]],
   solutions: bool,
-  near: bool = True,
 ) -> dict[str, float]:
   """See Rewards.self_test."""
   accepted, tried, fooled = collections.Counter(), collections.Counter(), {}
@@ -73,20 +72,20 @@ def run_self_test(
     for example in examples:
       gold, wrong = _texts(component, example.answer)
       trials += [("gold", gold, example)] * (gold is not None) + [("wrong", wrong, example)]
-      if near and not component.rule.sample:
+      if not component.rule.sample:
         for name, text in near_misses(example.answer, example.prompt).items():
           trials.append((name, component.rule.write(text, component.options) or text, example))
       if solutions and example.solution:
         trials.append(("gold", example.solution, example))
     calls = [component.call(text, example, RuleContext(0, False, 1)) for _, text, example in trials]
     for (kind, _, _), call, outcome in zip(trials, calls, evaluate(component, calls), strict=True):
-      missed = kind not in EXPECTED
-      if not missed and (outcome.failure or outcome.score != EXPECTED[kind]):
+      near = kind not in EXPECTED
+      if not near and (outcome.failure or outcome.score != EXPECTED[kind]):
         raise RewardError(_misjudged(component, kind, call, outcome))
-      if missed and outcome.score == 1:
+      if near and outcome.score == 1:
         fooled.setdefault((component.name, kind), []).append(call)
-      accepted["near" if missed else kind] += outcome.score
-      tried["near" if missed else kind] += 1
+      accepted["near" if near else kind] += outcome.score
+      tried["near" if near else kind] += 1
   for (name, kind), calls in fooled.items():
     print(f"verifier self-test: component {name!r} accepts {len(calls)} near misses ({kind}), e.g."
           f" {calls[0].completion[-60:]!r} for the answer {calls[0].example.answer[:60]!r}", flush=True)

@@ -274,7 +274,7 @@ def test_it_holds_for_a_user_who_is_not_root(folder):
 def test_self_test_and_order_in_the_workers():
   settings = {"workers": 2, "deadline_seconds": 10.0, "max_error_rate": 0.0}
   with Rewards({"code": {"rule": "code", "options": {"seconds": 8.0}}}, **settings) as rewards:
-    assert rewards.self_test([Example("", TESTS, GOOD)]) == {"gold": 1.0, "wrong": 0.0, "near": 0.0, "n": 1}
+    assert rewards.self_test([Example("", TESTS, GOOD)]) == {"gold": 1.0, "wrong": 0.0, "n": 1}
     with pytest.raises(RewardError, match="scored the gold text"):
       rewards.self_test([Example("", TESTS, "def add(a, b): return 3")])
     programs = [f"def f(): return {i}" for i in range(6)]

@@ -100,4 +100,4 @@ def test_self_test():
   examples = [Example("", '{"numbers": [3, 7, 50, 9, 2], "target": 71}'), Example("", '{"numbers": [4], "target": 4}')]
   for options in ({}, {"after": "####"}, {"use_all": False}):
     with Rewards({"made": {"rule": "countdown", "options": options}}, **settings) as rewards:
-      assert rewards.self_test(examples) == {"gold": 1.0, "wrong": 0.0, "near": 0.0, "n": 2}
+      assert rewards.self_test(examples) == {"gold": 1.0, "wrong": 0.0, "n": 2}

@@ -76,7 +76,7 @@ def test_self_test_and_nonsense_on_cheap_tasks():
     "after": {"rule": "reasoning_gym", "options": {"after": "Answer:", "until": "<end>"}},
   }
   with Rewards(components, **SETTINGS) as rewards:
-    assert rewards.self_test(examples) == {"gold": 1.0, "wrong": 0.0, "near": 0.0, "n": len(examples)}
+    assert rewards.self_test(examples) == {"gold": 1.0, "wrong": 0.0, "n": len(examples)}
     with pytest.raises(ValueError, match="its scorer"):
       rewards.self_test([Example("", answer("coin_flip"))])
     assert nonsense(rewards, examples) == {(0.0, "")}
@@ -109,5 +109,5 @@ def test_the_audit_of_every_task(pool):
 def test_self_test_and_nonsense_on_every_task_offered():
   examples = [Example("", answer(task, i)) for task in OFFERED for i in range(5)]
   with Rewards({"gym": {"rule": "reasoning_gym"}}, **SETTINGS) as rewards:
-    assert rewards.self_test(examples, n=len(examples)) == {"gold": 1.0, "wrong": 0.0, "near": 0.0, "n": len(examples)}
+    assert rewards.self_test(examples, n=len(examples)) == {"gold": 1.0, "wrong": 0.0, "n": len(examples)}
     assert nonsense(rewards, examples) == {(0.0, "")}

@@ -47,7 +47,7 @@ def test_tokens_are_scored_like_their_texts():
 def test_the_self_test_goes_through_tokens():
   solved = [Example("", answer, f"x]{answer}") for answer in ("12", "-3", "0")]
   rewards = TokenRewards({"correct": COMPONENTS["correct"]}, character_tokenizer(ALPHABET), 16, 4)
-  assert rewards.self_test(solved) == {"gold": 1.0, "wrong": 0.0, "near": 0.0, "n": 3}
+  assert rewards.self_test(solved) == {"gold": 1.0, "wrong": 0.0, "n": 3}
   with pytest.raises(RewardError, match="scored the gold text 'x]13'"):
     rewards.self_test([Example("", "12", "x]13")])
 

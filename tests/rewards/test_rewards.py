@@ -160,7 +160,7 @@ def self_test(rule, examples, options=None, **kwargs):
 )
 def test_self_test_passes_on_gsm8k(rule, options):
   examples = gsm8k(HERE.parent / "data" / "gsm8k_sample.jsonl")
-  assert self_test(rule, examples, options) == {"gold": 1.0, "wrong": 0.0, "near": 0.0, "n": 20}
+  assert self_test(rule, examples, options) == {"gold": 1.0, "wrong": 0.0, "n": 20}
   assert self_test(rule, examples, options, n=3)["n"] == 3
 
 
@@ -170,24 +170,24 @@ def test_self_test_with_symbolic_and_with_unreadable_gold():
   with Rewards({"correct": {"rule": "math"}}, **settings) as rewards:
     assert rewards.self_test(gsm8k(HERE.parent / "data" / "gsm8k_sample.jsonl"))["gold"] == 1.0
     assert rewards.self_test([Example("", answer) for answer in answers])["n"] == 8
-    with pytest.raises(RewardError, match="the answer '' says nothing"):
+    with pytest.raises(RewardError, match="math-verify cannot read the answer ''"):
       rewards.self_test([Example("1+1?", "")])
 
 
 def test_self_test_writes_after_and_until():
   options = {"after": "Answer:", "until": "\n"}
-  assert self_test("numeric", [Example("", "1" + "0" * 40)], options) == {"gold": 1.0, "wrong": 0.0, "near": 0.0, "n": 1}
+  assert self_test("numeric", [Example("", "1" + "0" * 40)], options) == {"gold": 1.0, "wrong": 0.0, "n": 1}
 
 
 def test_self_test_leaves_other_rules_alone():
-  assert self_test("format", [Example("", "7")]) == {"gold": 0.0, "wrong": 0.0, "near": 0.0, "n": 0}
+  assert self_test("format", [Example("", "7")]) == {"gold": 0.0, "wrong": 0.0, "n": 0}
 
 
 @pytest.mark.parametrize(
   ("rule", "options", "example", "parts"),
   [
     ("numeric", {"after": "##"}, Example("1+1?", "2", "A: 2"), ["gold text 'A: 2' 0.0 instead", "'##'"]),
-    ("numeric", {}, Example("1+1?", "two"), ["error (ValueError: the answer 'two' is not one number"]),
+    ("numeric", {}, Example("1+1?", "two"), ["error (ValueError: the answer 'two' holds no number"]),
     ("user_rules:lenient", {}, Example("1+1?", "2"), ["wrong text '3' 1.0 instead of 0.0", "stricter"]),
   ],
 )
@@ -212,7 +212,7 @@ def test_self_test_passes_on_all_of_gsm8k(rule):
   path = Path(os.environ.get("GSM8K_TEST", "GSM8K_TEST is not set"))
   if not path.exists():
     pytest.skip(f"needs GSM8K's test.jsonl at the path in the environment variable GSM8K_TEST: {path}")
-  assert self_test(rule, gsm8k(path), {"after": "####"}, n=1319) == {"gold": 1.0, "wrong": 0.0, "near": 0.0, "n": 1319}
+  assert self_test(rule, gsm8k(path), {"after": "####"}, n=1319) == {"gold": 1.0, "wrong": 0.0, "n": 1319}
 
 
 def test_a_rule_with_a_bug_is_named_with_its_line_before_anything_else():
