@@ -5,7 +5,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from grpo_jax.data.answer_values import answer_text, without_thousands
 from grpo_jax.data.example import Example
 from grpo_jax.data.messages import conversation, plain
 
@@ -20,7 +19,7 @@ class Fields:
   chosen: str = ""  # column of the preferred completion of a pair, text or messages that end in it; "": none
   rejected: str = ""  # column of the other one
   answer_after: str = (
-    ""  # marker; the answer is what follows its last one, less commas before thousands; "": all of the column
+    ""  # marker; the answer is what follows its last one, less commas; "": all of the column
   )
 
   def __post_init__(self):
@@ -61,7 +60,7 @@ class Fields:
     """The answer as text; ValueError for one that no completion can be compared with."""
     if isinstance(value, Mapping) or (isinstance(value, float) and not math.isfinite(value)):
       raise ValueError(f"{where}: field {self.answer!r} is {value!r:.60}, must be an answer; drop the line.")
-    return plain(answer_text(value, f"{where}: field {self.answer!r}"), f"{where}: field {self.answer!r}")
+    return plain(value if isinstance(value, bytes) else str(value), f"{where}: field {self.answer!r}")
 
   def _completion(self, row: Mapping[str, Any], name: str, where: str) -> str:
     """A completion: text, or the last of chat messages. It may be empty where nothing asks for it."""
@@ -78,7 +77,7 @@ class Fields:
     if not (self.answer_after and self.answer):
       return text
     _, marker, answer = text.rpartition(self.answer_after)
-    answer = without_thousands(answer.strip())
+    answer = answer.strip().replace(",", "")
     if not marker or not answer:
       rule = f"must hold an answer after {self.answer_after!r}; correct it or answer_after"
       raise ValueError(f"{where}: field {self.answer!r} ends in {text[-40:]!r}, {rule}.")

@@ -11,7 +11,7 @@ from grpo_jax.rewards.calls import Call, Outcome, RuleContext
 from grpo_jax.rewards.components import Component, check_settings, make_component
 from grpo_jax.rewards.failures import FailureCount
 from grpo_jax.rewards.scores import Scores
-from grpo_jax.rewards.self_test import check_golds, run_self_test
+from grpo_jax.rewards.self_test import run_self_test
 from grpo_jax.rewards.trial import counting_golds, try_rules
 from grpo_jax.rewards.workers import WorkerPool
 
@@ -95,14 +95,10 @@ class Rewards:
     example's solution. Pass `solutions=False` where these are demonstrations that may end in a wrong answer. Prints how
     many solutions pass the rule `code`.
 
-    Returns {"gold": share of gold texts accepted, "wrong": of wrong answers, "near": of near misses, "n": examples
-    tried}, all 0 where no component judges answers; RewardError where one misjudges.
+    Returns {"gold": share of gold texts accepted, "wrong": of wrong answers, "n": examples tried}, all 0 where no
+    component judges answers; RewardError where one misjudges.
     """
     return run_self_test(self._components, examples[:n], counting_golds(self._evaluate), solutions)
-
-  def check_golds(self, examples: Sequence[Example]) -> None:
-    """Refuses gold answers that a rule cannot judge by; RewardError with their count and three of them."""
-    check_golds(self._components, examples)
 
   def try_rules(self, example: Example) -> None:
     """Tries each rule of the user's own on one example, unless any may fail; RewardError with file and line."""

@@ -17,9 +17,7 @@ from grpo_jax.rewards.extract import cut, in_tags
 
 _OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 _SYMBOLS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}
-_READABLE = str.maketrans({"×": "*", "·": "*", "⋅": "*", "÷": "/", "−": "-", "–": "-", "[": "(", "]": ")"})
-_LATEX = re.compile(r"\\(times|cdot|div|left|right)\b|\\[()\[\]]|\$")
-_SIGNS = {"times": "*", "cdot": "*", "div": "/"}
+_READABLE = str.maketrans({"×": "*", "·": "*", "÷": "/", "\N{MINUS SIGN}": "-", "[": "(", "]": ")"})
 _EXPRESSION = re.compile(r"[0-9+\-*/() ]+")
 _LONGEST = 500  # characters of an expression
 
@@ -53,7 +51,6 @@ def solves(expression: str, numbers: Sequence[int], target: int, use_all: bool) 
 
   No sign, no power, no name; nothing is computed unless the numbers are the given ones, so nothing grows large.
   """
-  expression = _LATEX.sub(lambda match: _SIGNS.get(match[1], ""), expression[: 2 * _LONGEST])
   expression = " ".join(expression.translate(_READABLE).split())
   if len(expression) > _LONGEST or not _EXPRESSION.fullmatch(expression):
     return False
@@ -79,17 +76,14 @@ def countdown(
   """1 where the completion's expression makes the target of {"numbers": […], "target": n}, the example's answer.
 
   The expression is what stands behind the last `after` (before the next `until`), or in the last <answer> tags, or
-  else all text. An equation counts by its left side,
-  and must end in the target. Each number is to be used once, or, without `use_all`, at most.
+  else all text; an equation counts by its left side. Each number is to be used once, or, without `use_all`, at most.
 
   Raises:
     ValueError: the answer is no such problem.
   """
   numbers, target = _problem(example.answer)
   text = cut(completion, after, until)
-  left, equals, right = in_tags(text or "").partition("=")
-  right = right.strip().strip("$").strip()
-  return float((not equals or right == str(target)) and solves(left, numbers, target, use_all))
+  return float(text is not None and solves(in_tags(text).partition("=")[0], numbers, target, use_all))
 
 
 def _solve(terms: tuple[tuple[fractions.Fraction, str], ...], target: int, use_all: bool, dead: set) -> str | None:

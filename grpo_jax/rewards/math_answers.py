@@ -1,56 +1,78 @@
-"""The rule `math`: a completion's final answer and the gold answer, compared by what kind of thing they are."""
+"""Symbolic equality of answers by math-verify, which takes seconds to import: only the workers do."""
 
 import functools
+import logging
+import re
 from collections.abc import Mapping
 
 from grpo_jax.data.example import Example
-from grpo_jax.rewards.answers import Answer, read, same
-from grpo_jax.rewards.calls import Bounded, RuleContext
-from grpo_jax.rewards.final_answer import final_answer
+from grpo_jax.rewards.calls import RuleContext
+
+UNICODE_MINUS = "\N{MINUS SIGN}"
+_DELIMITERS = ("$", r"\boxed", r"\(", r"\[")
+_PROSE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")  # a word, not a LaTeX command
+_NUMBER = re.compile(r"-?[0-9][0-9,]*(\.[0-9]+)?")
+
+
+def prepare() -> None:
+  """Imports math-verify and has it build its tables, which costs seconds once."""
+  # It warns that its own timeout is off. That is on purpose: an alarm cannot stop C code, the parent can.
+  logging.getLogger("math_verify").setLevel(logging.ERROR)
+  math("$1$", Example("", "$1$"), RuleContext(0, False, 1))
+
+
+def _parse(text: str) -> list:
+  from math_verify import parse
+
+  return parse(text, parsing_timeout=None)
+
+
+def _parse_answer(text: str) -> list:
+  """Parses nothing but an answer: math-verify sees LaTeX only between delimiters, prose only outside."""
+  text = text.strip()
+  readable = _NUMBER.fullmatch(text) or _PROSE.search(text) or any(mark in text for mark in _DELIMITERS)
+  return (_parse(text) if readable else []) or _parse(f"${text}$")
 
 
 @functools.lru_cache(maxsize=1024)  # a group shares its gold
-def _gold(answer: str) -> Answer:
-  try:
-    gold = read(answer)
-  except Bounded as error:
-    raise ValueError(f"the answer {answer[:80]!r} is larger than the rule math reads ({error}); use exact.") from error
-  if gold.kind == "empty" or gold.value == "":
-    raise ValueError(f"the answer {answer[:80]!r} says nothing; correct it or drop the example.")
+def _parse_gold(answer: str) -> list:
+  gold = _parse_answer(answer.replace(UNICODE_MINUS, "-"))
+  if not gold:
+    raise ValueError(f"math-verify cannot read the answer {answer[:80]!r}; correct it or use the rule exact.")
   return gold
 
 
-def refuses(answer: str, options: Mapping) -> str:
-  """Why the rule cannot judge by this gold answer; "" where it can."""
-  try:
-    gold = _gold(answer)
-    return "" if same(gold, gold) else "it is not equal to itself as the rule reads it"
-  except ValueError as error:
-    return str(error)
-
-
 def math(completion: str, example: Example, context: RuleContext, after: str | None = None) -> float:
-  r"""1 where the completion's final answer is the example's answer; see docs/rewards.md for what each kind accepts.
+  r"""1 where the completion's final answer equals the example's answer, symbolically (math-verify).
 
-  The final answer is what <answer>…</answer> holds, else \boxed{…}, else what follows ####, else what
-  follows "the answer is", else the last statement. Answers that differ are a list, which is no single answer.
+  What counts is the last <answer>…</answer>, else the text from the last \boxed{…} on, else what math-verify
+  picks from the whole text, where LaTeX must stand between delimiters. Equality is mathematical, \boxed{1+1}
+  passes for 2: where the question is itself such an expression, use `numeric`.
 
-  With `after`, only the text behind its last occurrence is read, and a completion without it scores 0.
+  With `after`, only the text behind its last occurrence is read, and a completion without it scores 0. Set it
+  where a marker such as #### announces the answer: math-verify prefers a number after the word "answer".
 
   Raises:
-    ValueError: the gold answer says nothing.
-    Bounded: the completion asks for more than is computed.
+    ValueError: the gold answer cannot be parsed.
   """
-  gold = _gold(example.answer)
-  text = completion
+  from math_verify import verify
+
+  gold = _parse_gold(example.answer)
+  text = completion.replace(UNICODE_MINUS, "-")
   if after:
     _, marker, text = text.rpartition(after)
     if not marker:
       return 0.0
-  found = final_answer(text)
-  return float(found is not None and same(gold, read(found)))
+  if "<answer>" in text:
+    found = _parse_answer(text.rpartition("<answer>")[2].partition("</answer>")[0])
+  else:
+    # Of several boxes math-verify would make a set, which equals no single answer.
+    start = text.rfind(r"\boxed") if text.count(r"\boxed") > 1 else 0
+    found = _parse(text[start:])
+  return float(verify(gold, found, timeout_seconds=None))
 
 
 def write(answer: str, options: Mapping) -> str:
   """A completion that gives this answer, behind the option `after`."""
-  return (options.get("after") or "") + (answer if "\\boxed" in answer else rf"\boxed{{{answer}}}")
+  answer = answer if any(mark in answer for mark in _DELIMITERS) else rf"\boxed{{{answer}}}"
+  return (options.get("after") or "") + answer

@@ -10,7 +10,6 @@ import importlib
 import os
 import re
 import traceback
-import unicodedata
 from collections.abc import Callable, Mapping
 
 from grpo_jax.data.example import Example
@@ -21,23 +20,19 @@ from grpo_jax.rewards.extract import cut
 MOST = 1e9  # a score's magnitude
 _TRACE_CHARACTERS = 8_000
 
-# A minus counts as a sign unless it follows an operand: "5-3" ends in 3, "= -3" in -3. Digits behind ^ are no number.
+# A minus counts as a sign unless it follows an operand: "5-3" ends in 3, "= -3" in -3.
 _NUMBER = re.compile(
-  r"(?P<sign>(?<![\w.)\]])[-+])?[$£€]?(?<![\^_0-9])(?<![\^_]-)(?<![\^_]\{)"
-  r"(?P<digits>(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]{1,3}(?: [0-9]{3})+(?! ?[0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
-  r"(?:(?P<exponent>[eE][+-]?[0-9]+)|\s?(?:[*x]|\\times|\\cdot)\s?10\^\{?(?P<power>[+-]?[0-9]+)\}?)?"
+  r"(?P<sign>(?<![\w.)\]])[-+])?\$?"
+  r"(?P<digits>(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
+  r"(?P<exponent>[eE][+-]?[0-9]+)?"
 )
-_BARE = re.compile(  # one number, and a unit in words
-  rf"\s*(?:{re.sub(r'[?]P<[a-z]+>', '?:', _NUMBER.pattern)})\s*(?:%|[^\W\d_][^\d=,;:()\[\]{{}}\\/^_]*)?\.?\s*")
-_CHARS = str.maketrans(
-  dict.fromkeys("−–—‐‑﹣－", "-") | dict.fromkeys("×⋅·", "*") | dict.fromkeys("\u00a0\u2009\u202f", " "))
 
 
 def parse_number(text: str, pick: str = "last") -> decimal.Decimal | None:
   """The last (or first) integer or decimal of a text, exactly; None where there is none.
 
-  Reads `-$1,234.50.` as -1234.5, 2e3 and 2 × 10^3 as 2000, 10 000 as 10000, digits of any script. Linear in the text's
-  length, whatever the number's size: a Decimal is never expanded. Fractions are not numbers here: 3/4 ends in 4.
+  Reads `-$1,234.50.` as -1234.5 and 2e3 as 2000. Linear in the text's length, whatever the number's size: a
+  Decimal is never expanded. Fractions are not numbers here: 3/4 ends in 4 (use the rule `math`).
 
   Raises:
     ValueError: `pick` is neither "last" nor "first".
@@ -45,54 +40,23 @@ def parse_number(text: str, pick: str = "last") -> decimal.Decimal | None:
   if pick not in ("last", "first"):
     raise ValueError(f"pick={pick!r} must be 'last' or 'first'.")
   found = None
-  for match in _NUMBER.finditer(western(text)):
+  for match in _NUMBER.finditer(text.replace(math_answers.UNICODE_MINUS, "-")):
     found = match
     if pick == "first":
       break
   if found is None:
     return None
   try:
-    sign, digits, exponent, power = found.groups()
-    exponent = exponent or (f"e{power}" if power else "")
-    return decimal.Decimal(f"{sign or ''}{digits}{exponent}".replace(",", "").replace(" ", ""))
+    return decimal.Decimal("".join(part or "" for part in found.groups()).replace(",", ""))
   except decimal.InvalidOperation:  # an exponent beyond 10^18
     return None
-
-
-def western(text: str) -> str:
-  """Digits of any script as 0-9, dashes as minus, narrow blanks as blanks."""
-  text = text.translate(_CHARS)
-  if text.isascii():
-    return text
-  return "".join(str(unicodedata.decimal(c)) if c.isdecimal() and not c.isascii() else c for c in text)
-
-
-def only_number(answer: str) -> decimal.Decimal | None:
-  """The number that a gold answer is, with a sign of money or a unit in words; None where it is anything more."""
-  return parse_number(answer) if _BARE.fullmatch(western(answer)) else None
-
-
-def refuses_blank(answer: str, options: Mapping) -> str:
-  """Why no rule on texts can judge by an answer; "" where it can."""
-  return "" if answer.strip() else "an empty answer is right for an empty completion; drop the example"
-
-
-def refuses_number(answer: str, options: Mapping) -> str:
-  """Why `numeric` cannot judge by an answer; "" where it can."""
-  return "" if only_number(answer) is not None else f"{answer[:80]!r} is not one number; use the rule math or exact"
 
 
 def exact(
   completion: str, example: Example, context: RuleContext, after: str | None = None, until: str | None = None,
   before: str | None = None,
 ) -> float:
-  """1 where the completion is the answer, surrounding blanks aside; see `numeric` for what is looked at.
-
-  Raises:
-    ValueError: the answer is blank.
-  """
-  if reason := refuses_blank(example.answer, {}):
-    raise ValueError(f"the answer {example.answer!r} cannot be judged: {reason}.")
+  """1 where the completion is the answer, surrounding blanks aside; see `numeric` for what is looked at."""
   text = cut(completion, after, until, before)
   return float(text is not None and text.strip() == example.answer.strip())
 
@@ -112,11 +76,11 @@ def numeric(
   `until`, only the text before its next occurrence; with `before`, nothing from its first occurrence on.
 
   Raises:
-    ValueError: the answer is not one number.
+    ValueError: the answer holds no number.
   """
-  gold = only_number(example.answer)
+  gold = parse_number(example.answer)
   if gold is None:
-    raise ValueError(f"the answer {refuses_number(example.answer, {})}.")
+    raise ValueError(f"the answer {example.answer[:80]!r} holds no number; use the rule exact or math.")
   text = cut(completion, after, until, before)
   return float(text is not None and parse_number(text, pick) == gold)
 
@@ -182,19 +146,18 @@ class Rule:
   isolated: bool = False  # run in a worker process, under the deadline
   write: Callable[[str, Mapping], str | None] = write_plain  # (answer, options) -> a completion giving that answer
   sample: str = ""  # an answer in the rule's own form, where that is more than the bare text of a right one
-  refuses: Callable[[str, Mapping], str] = refuses_blank  # (answer, options) -> why the rule cannot judge by it, or ""
   prepare: Callable[[], None] = lambda: None  # once in each worker, before the first deadline starts
 
 
 RULES = {
   "exact": Rule(exact, judges_answer=True),
-  "numeric": Rule(numeric, judges_answer=True, refuses=refuses_number),
+  "numeric": Rule(numeric, judges_answer=True),
   "math": Rule(
     math_answers.math,
     judges_answer=True,
     isolated=True,
     write=math_answers.write,
-    refuses=math_answers.refuses,
+    prepare=math_answers.prepare,
   ),
   "string": Rule(text_rules.string, judges_answer=True),
   "code": Rule(

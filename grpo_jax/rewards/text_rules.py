@@ -7,6 +7,7 @@ arXiv:2502.03373): 1 - distinct / all.
 import collections
 import functools
 import re
+import string as ascii_text
 import unicodedata
 
 from grpo_jax.data.example import Example
@@ -15,9 +16,7 @@ from grpo_jax.rewards.extract import cut
 
 _LONGEST = 10_000  # characters of an answer; normalizing may be quadratic in runs of combining marks
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b", re.IGNORECASE)
-# Punctuation that means nothing: around words. What is part of a number or a name (1.5, -5, 3/4, x=1, C#, 10%) stays.
-_PUNCTUATION = re.compile(
-  r"(?<![0-9])[.,:](?![0-9])|(?<=[0-9])[.,:](?![0-9])|(?<![\s0-9])-(?![0-9])|[!?;\"'`()\[\]{}]|(?<!\S)-(?!\S)")
+_NO_PUNCTUATION = str.maketrans("", "", ascii_text.punctuation)
 _SCRIPTS = {
   "arabic": ("ARABIC",), "bengali": ("BENGALI",), "bulgarian": ("CYRILLIC",), "chinese": ("CJK",),
   "english": ("LATIN",), "french": ("LATIN",), "german": ("LATIN",), "greek": ("GREEK",), "hebrew": ("HEBREW",),
@@ -40,7 +39,6 @@ def string(
 ) -> float:
   """1 where completion and answer are the same words, once what does not count is dropped (SQuAD's normalization).
 
-  Signs that are part of a number or a name count always: 1.5, -5, 3/4, x=1, C#, 10%.
   Unless `case`, `punctuation` (ASCII) or `articles` (a, an, the) count, they are dropped on both sides, and runs of
   blanks are one; `nfkc` makes compatible characters equal (full width, ligatures). An answer of more than 10,000
   characters scores 0. For `after` and `until` see `numeric`.
@@ -52,7 +50,7 @@ def string(
   def normalize(text: str) -> str:
     text = unicodedata.normalize("NFKC", text) if nfkc else text
     text = text if case else text.casefold()
-    text = text if punctuation else _PUNCTUATION.sub(lambda m: " " if m[0] == "-" else "", text)
+    text = text if punctuation else text.translate(_NO_PUNCTUATION)
     return " ".join((text if articles else _ARTICLES.sub(" ", text)).split())
 
   gold = normalize(example.answer[:_LONGEST])
@@ -124,11 +122,10 @@ def thinking(
 
 
 def is_one_block(completion: str, open_tag: str, close_tag: str, opened: bool) -> bool:
-  """Whether a completion is exactly one block between the tags, not blank, and then something that is not blank."""
+  """Whether a completion is exactly one block between the tags and then something that is not blank."""
   text = open_tag + completion if opened else completion.lstrip()
   one_block = text.startswith(open_tag) and text.count(open_tag) == 1 == text.count(close_tag)
-  thought, _, answer = text.removeprefix(open_tag).partition(close_tag)
-  return one_block and bool(thought.strip()) and bool(answer.strip())
+  return one_block and bool(text.partition(close_tag)[2].strip())
 
 
 @functools.lru_cache(maxsize=1 << 16)

@@ -82,8 +82,6 @@ def _evaluated(setup: Setup, config: ConfigDict, params) -> tuple[dict, Answers]
   with Rewards(r.components.to_dict(), workers=r.workers, deadline_seconds=r.deadline_seconds,
                max_error_rate=r.max_error_rate) as rewards:
     rewards.try_rules(heldout.examples[0])
-    if r.self_test:
-      rewards.check_golds(setup.heldout.examples)
     tested = rewards.self_test(setup.heldout.examples[: r.self_test]) if r.self_test else {}
     add_heldout_sampler(programs, setup, config, like(params))
     answers = ask_policy(Evaluation(config, setup, rewards, programs, np.uint32(config.seed)), params)

@@ -1,4 +1,4 @@
-"""The rule `math` in its workers; test_answers.py has what it accepts."""
+"""The rule `math` on worked answers, among them everything that math-verify is known to trip over."""
 
 import pytest
 
@@ -19,7 +19,7 @@ CASES = [
   # tags
   ("<answer>72</answer>", "72", 1.0),
   ("The answer is 5? No. <answer>72</answer>", "72", 1.0),
-  ("<answer>5</answer> no: <answer>72</answer>", "72", 0.0),  # two answers
+  ("<answer>5</answer> no: <answer>72</answer>", "72", 1.0),
   ("<answer>18 dollars</answer>", "18", 1.0),
   ("<answer>x^2 + 3</answer>", "x^2+3", 1.0),
   ("<answer>x^2 + 3</answer>", "3", 0.0),
@@ -33,8 +33,8 @@ CASES = [
   (r"\boxed{(1,2)}", "(1,2)", 1.0),
   (r"\boxed{\text{Yes}}", "Yes", 1.0),
   (r"\boxed{\text{No}}", "Yes", 0.0),
-  # several boxes are several answers
-  (r"\boxed{3}, no: \boxed{4}", "4", 0.0),
+  # of several boxes the last counts
+  (r"\boxed{3}, no: \boxed{4}", "4", 1.0),
   (r"\boxed{3}, no: $\boxed{4}$", "3", 0.0),
   # hostile text
   ("72\x00", "72", 1.0),
@@ -64,14 +64,14 @@ def test_known_answers(pool):
 def test_after_keeps_earlier_numbers_out(pool):
   text = "The answer: 5 before tax and then 7\n#### 7"
   calls = [call(text, "7"), call(text, "7", after="####"), call("7", "7", after="####")]
-  assert [outcome.score for outcome in pool.run(calls)] == [1.0, 1.0, 0.0]
+  assert [outcome.score for outcome in pool.run(calls)] == [0.0, 1.0, 0.0]
 
 
 def test_an_unreadable_gold_is_an_error_not_a_zero(pool):
   (outcome,) = pool.run([call("72", "")])
-  assert outcome.failure == "error" and "the answer '' says nothing" in outcome.message
+  assert outcome.failure == "error" and "cannot read the answer ''" in outcome.message
 
 
-def test_a_tower_of_powers_is_not_computed(pool):
+def test_a_tower_of_powers_meets_the_deadline(pool):
   outcomes = pool.run([call(r"\boxed{9^{9^{9^9}}}", "72"), call("72", "72")])
-  assert outcomes[0].failure == "bounded" and outcomes[1].score == 1.0
+  assert outcomes[0].failure == "deadline" and outcomes[1].score == 1.0
