@@ -88,7 +88,8 @@ def read_run(folder: pathlib.Path, *, name="", arm="", seed=None, hashed="") -> 
   if status["state"] == "missing" and config:  # a run outside of a sweep
     status = {"state": "done" if (folder / "summary.json").exists() else "running"}
   restarts = tuple(
-    f"{stage} at {row['step']}" for stage in stages for row in read_rows(folder / stage / "starts.jsonl", kinds=False)[1:])
+    f"{stage} at {row['step']}" for stage in stages
+    for row in read_rows(folder / stage / "starts.jsonl", kinds=False)[1:])
   return Record(
     name or config.get("name", folder.name), arm, seed, hashed or folder.name.rsplit("-", 1)[-1], folder,
     {"running": "unfinished"}.get(status["state"], status["state"]), status.get("error", ""), config,

@@ -70,5 +70,6 @@ def test_a_package_with_one_more_field_refuses_and_so_does_the_earlier_one_after
   more = {"more": {"PYTHONPATH": str(later)}, "cwd": later}
   assert "momentum is no such leaf in it and int32[] in this code" in refused(command(workdir), workdir, **more)
   other = tmp_path / "other"
-  subprocess.run(command(other), env=environment() | more["more"], cwd=later, check=True, capture_output=True, timeout=300)
+  subprocess.run(command(other), env=environment() | more["more"], cwd=later, check=True, capture_output=True,
+                 timeout=300)
   assert "momentum is int32[] in it and no such leaf in this code" in refused(command(other), other)
