@@ -6,7 +6,7 @@ import re
 
 import orbax.checkpoint as ocp
 
-from grpo_jax.checkpoint import STATE_VERSION, BadRecord, leaf_types, read_record
+from grpo_jax.models.checkpoint_record import STATE_VERSION, BadRecord, leaf_types, read_record
 
 NOT_DAMAGE = re.compile(
   r"input/output error|OS error (?:5|11|12|13|23|24|110|116|121)\b|permission denied|stale file handle|too many open"
