@@ -52,13 +52,13 @@ def commit() -> dict:
     return {}
 
 
-def changed_environment(workdir: pathlib.Path) -> dict:
+def changed_environment(workdir: pathlib.Path, now: dict | None = None) -> dict:
   """{fact: (when a run in `workdir` last started, now)} of those that changed; empty where none has started."""
   path = workdir / "environment.json"
   if not path.exists():
     return {}
   before = read_json(path, "remove it: the next start writes it anew")
-  return {k: (before.get(k), v) for k, v in environment().items() if k in before and before[k] != v}
+  return {k: (before[k], v) for k, v in (now or environment()).items() if k in before and before[k] != v}
 
 
 def claim(workdir: pathlib.Path, config: ConfigDict, inputs: dict | None = None, *, extend: bool = True) -> None:
@@ -90,15 +90,17 @@ def _claim(workdir: pathlib.Path, config: ConfigDict, inputs: dict | None, exten
                      f"another --workdir, or go on all the same with {ACCEPT}.")
   for text in other:
     print(f"warning: going on with other contents of {text}", file=sys.stderr, flush=True)
+  around = environment()
   try:
-    if facts := changed_environment(workdir):
+    if facts := changed_environment(workdir, around):
       warnings.warn(f"environment changed since this run began, last bits may differ: {facts}", stacklevel=3)
   except ValueError as error:
     print(f"warning: {error}", file=sys.stderr, flush=True)
   write_whole(workdir / CONFIG, config_text(json.loads(json.dumps(identity_items(config))), config.to_dict()))
   _write(workdir / "inputs.json", now)
-  _write(workdir / "environment.json", environment())
-  start = {"time": time.time(), "host": socket.gethostname(), "command": sys.argv, "changed": changed, **commit()}
+  _write(workdir / "environment.json", around)
+  start = {"time": time.time(), "host": socket.gethostname(), "command": sys.argv, "changed": changed,
+           "commit": around.get("commit"), "dirty": around.get("dirty")}
   with (workdir / "starts.jsonl").open("a") as file:
     file.write(json.dumps(start, default=str) + "\n")
 

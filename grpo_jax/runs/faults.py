@@ -1,18 +1,19 @@
 """What can be wrong with a checkpoint that does not come back from disk: damage, another version, or neither."""
 
 import errno
+import os
 import pathlib
 import re
 
 import orbax.checkpoint as ocp
 
-from grpo_jax.checkpoint import STATE_VERSION, BadRecord, leaf_types, read_record
+from grpo_jax.models.checkpoint_record import STATE_VERSION, BadRecord, leaf_types, read_record
 
 NOT_DAMAGE = re.compile(
-  r"input/output error|OS error (?:5|11|12|13|23|24|110|116|121)\b|permission denied|stale file handle|too many open"
-  r"|timed? ?out|connection|transport|unavailable|deadline.exceeded|cancelled|aborted|resource.exhausted|out of memory"
-  r"|bad_alloc|cannot allocate", re.IGNORECASE)
-MEMORY = re.compile(r"resource.exhausted|out of memory|bad_alloc|cannot allocate|OS error 12\b", re.IGNORECASE)
+  r"input/output error|OS.error(?: |_code=')(?:5|11|12|13|23|24|110|116|121)\b|permission denied|stale file handle"
+  r"|too many open|timed? ?out|connection|transport|unavailable|deadline.exceeded|cancelled|aborted", re.IGNORECASE)
+MEMORY = re.compile(
+  r"resource.exhausted|out of memory|bad_alloc|cannot allocate|OS.error(?: |_code=')12\b", re.IGNORECASE)
 
 
 class Damaged(ValueError):
@@ -70,22 +71,38 @@ def fault(directory: pathlib.Path, step: int, error: Exception, record: dict | N
   """What to raise for an error of reading: `Damaged`, or an error that says nothing about the checkpoint's bytes."""
   if isinstance(error, (Damaged, Unfit)):
     return error
-  text = f"{type(error).__name__}: {error}".replace(str(directory), "…")[:300]
-  name = f"checkpoint {step} in {directory}"
-  if isinstance(error, MemoryError) or MEMORY.search(text):
-    return MemoryError(f"{name} could not be read for want of memory, nothing was changed ({text})")
-  if NOT_DAMAGE.search(text) or (isinstance(error, OSError) and not isinstance(error, FileNotFoundError)):
-    number = getattr(error, "errno", None) or errno.EIO
-    return OSError(number, f"{name} could not be read, nothing was changed ({text})")
+  chain = [error]
+  while (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:
+    chain.append(cause)
+  whole = " ".join(" from ".join(f"{type(e).__name__}: {e}" for e in chain).replace(str(directory), "…").split())
+  name, unread = f"checkpoint {step} in {directory}", "could not be read, nothing was changed"
+  if any(isinstance(e, MemoryError) for e in chain) or MEMORY.search(whole):
+    return MemoryError(f"{name} {unread}: out of memory ({whole[:200]})")
+  if found := NOT_DAMAGE.search(whole):
+    return OSError(getattr(error, "errno", None) or errno.EIO, f"{name} {unread} (…{_around(whole, found)}…)")
+  if system := [e for e in chain if isinstance(e, OSError) and not isinstance(e, FileNotFoundError)]:
+    return OSError(system[0].errno or errno.EIO, f"{name} {unread} ({whole[:200]})")
+  if unreadable := _unreadable(directory / str(step)):
+    return OSError(unreadable.errno or errno.EIO, f"{name} {unread} ({unreadable})")
   if record and record["orbax"] != ocp.__version__:
     return Unfit(f"{name} was written with orbax {record['orbax']} and cannot be read with {ocp.__version__}, "
-                      f"nothing was changed; install the former ({text}).")
+                 f"nothing was changed; install the former ({whole[:200]}).")
+  return Damaged(f"{name} is damaged: {whole[:200]}")
+
+
+def _around(text: str, found: re.Match) -> str:
+  return text[max(found.start() - 100, 0) : found.end() + 40]
+
+
+def _unreadable(folder: pathlib.Path) -> OSError | None:
+  """The error of the first file in a folder whose bytes the system does not give; None where it gives all."""
   try:
-    for file in (directory / str(step)).rglob("*"):
+    for file in folder.rglob("*"):
       if file.is_file():
         with file.open("rb") as stream:
-          while stream.read(1 << 24):
-            pass
-  except OSError as unreadable:
-    return OSError(unreadable.errno or errno.EIO, f"{name} could not be read, nothing was changed ({unreadable})")
-  return Damaged(f"{name} is damaged: {text}")
+          place = 0
+          while piece := os.pread(stream.fileno(), 1 << 24, place):
+            place += len(piece)
+  except OSError as error:
+    return error
+  return None

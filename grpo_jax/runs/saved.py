@@ -13,9 +13,10 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from grpo_jax.checkpoint import Checkpoints, leaf_names
+from grpo_jax.checkpoint import Checkpoints
 from grpo_jax.distributed.multihost import barrier, is_first
 from grpo_jax.metrics import write_whole
+from grpo_jax.models.checkpoint_record import leaf_names
 from grpo_jax.runs.faults import Damaged, NothingWhole, check_structure, checked_record, fault
 from grpo_jax.training.fingerprint import fingerprint, leaf_fingerprint, leaf_fingerprints
 from grpo_jax.training.state import TrainState

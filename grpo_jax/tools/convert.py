@@ -67,7 +67,7 @@ def main(arguments=None) -> int:
   size = int(options.max_shard_gb * 10**9)
   try:
     path = convert(options.source, options.target, adapter=options.adapter, to=options.to, max_shard_bytes=size)
-  except ValueError as error:
+  except (ValueError, OSError, MemoryError) as error:
     print(f"convert: {error}", file=sys.stderr)
     return 1
   print(f"wrote {path}")

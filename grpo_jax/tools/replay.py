@@ -218,7 +218,7 @@ def main(arguments=None) -> int:
       out = rollout_file(options.workdir, options.step).with_suffix("")
       show_rows(compare_rows(replayer, done, options.variants), out, options.step, console)
     return int(bool(wrong))
-  except (ValueError, RewardError, OSError) as error:
+  except (ValueError, RewardError, OSError, MemoryError) as error:
     print(f"replay: {error}", file=sys.stderr)
     return 1
 

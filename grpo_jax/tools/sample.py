@@ -106,7 +106,7 @@ def main(arguments=None) -> int:
       messages = [*_system(options), {"role": "user", "content": options.prompt}]
       print(*talker(messages if chat else options.prompt), sep="\n---\n")
       return 0
-  except ValueError as error:
+  except (ValueError, OSError, MemoryError) as error:
     print(f"sample: {error}", file=sys.stderr)
     return 1
   print("chat" if chat else "plain prompts", "- /new forgets, /quit ends", file=sys.stderr)

@@ -70,6 +70,43 @@ def test_a_package_with_one_more_field_refuses_and_so_does_the_earlier_one_after
   more = {"more": {"PYTHONPATH": str(later)}, "cwd": later}
   assert "momentum is no such leaf in it and int32[] in this code" in refused(command(workdir), workdir, **more)
   other = tmp_path / "other"
-  added = environment() | more["more"]
-  subprocess.run(command(other), env=added, cwd=later, check=True, capture_output=True, timeout=300)
+  subprocess.run(command(other), env=environment() | more["more"], cwd=later, check=True, capture_output=True,
+                 timeout=300)
   assert "momentum is int32[] in it and no such leaf in this code" in refused(command(other), other)
+
+
+PRELOAD = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+static int fails(int fd) {
+  char link[64], path[4096], *bad = getenv("EIO_ON");
+  snprintf(link, 64, "/proc/self/fd/%d", fd);
+  ssize_t n = readlink(link, path, 4095);
+  if (n < 0 || !bad) return 0;
+  path[n] = 0;
+  return strstr(path, bad) != 0;
+}
+ssize_t pread64(int fd, void *buffer, size_t n, off64_t offset) {
+  ssize_t (*real)(int, void *, size_t, off64_t) = dlsym(RTLD_NEXT, "pread64");
+  if (fails(fd)) { errno = EIO; return -1; }
+  return real(fd, buffer, n, offset);
+}
+ssize_t pread(int fd, void *buffer, size_t n, off_t offset) { return pread64(fd, buffer, n, offset); }
+"""
+
+
+@pytest.mark.parametrize("where", ["/6/default/d/", "/6/default/manifest", "/6/default/ocdbt"])
+def test_a_file_system_that_fails_below_changes_nothing(where, stopped, tmp_path):
+  """EIO from the C library's own reads, as of a bad disk: what tensorstore makes of it is known as what it is."""
+  if not (sys.platform == "linux" and shutil.which("gcc")):
+    pytest.skip("needs gcc on Linux")
+  library = tmp_path / "eio.so"
+  subprocess.run(["gcc", "-shared", "-fPIC", "-x", "c", "-", "-o", library, "-ldl"], input=PRELOAD.encode(), check=True)
+  workdir = shutil.copytree(stopped[0], tmp_path / "run")
+  more = {"LD_PRELOAD": str(library), "EIO_ON": f"sft/checkpoints{where}"}
+  assert "could not be read" in refused(command(workdir), workdir, more=more)

@@ -114,6 +114,19 @@ def test_fifteen_flips_give_no_other_weights(run, tmp_path):
   assert not wrong and noticed
 
 
+def test_a_converted_checkpoint_is_checked_too(run, tmp_path):
+  workdir, states, _ = run
+  whole, rng = tmp_path / "whole", random.Random(3)
+  assert convert.main(["--source", str(workdir), "--target", str(whole), "--to", "checkpoint"]) == 0
+  jax.tree.map(np.testing.assert_array_equal, load_any(whole)[1], states[4].params)
+  files = [f.relative_to(whole) for f in sorted(whole.rglob("*")) if f.is_file() and f.stat().st_size]
+  for i in range(10):
+    copy = shutil.copytree(whole, tmp_path / str(i))
+    flipped(copy / rng.choice(files), rng)
+    with pytest.raises(ValueError):
+      load_any(copy)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_two_hundred_flips_give_no_other_weights(run, tmp_path):

@@ -155,7 +155,7 @@ def test_another_version_of_the_state_is_named_and_nothing_is_touched(direction,
 
 @pytest.mark.parametrize("error, kind", [
   (OSError(errno.EIO, "Input/output error"), OSError), (PermissionError(errno.EACCES, "Permission denied"), OSError),
-  (ValueError("Error reading d/ab: [OS error 5: EIO Input/output error]"), OSError),
+  (ValueError(f"UNKNOWN: {'Error opening driver: ' * 30}[OS error 5: EIO Input/output error]"), OSError),
   (TimeoutError("timed out"), OSError),
   (MemoryError(), MemoryError), (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes"), MemoryError),
 ])
