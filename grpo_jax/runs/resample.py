@@ -27,7 +27,7 @@ def resampled(run, state, score) -> Collected:
     position, passed = drawn.position, passed + drawn.passed
     result = judged(run, state, rollout, drawn)
     rewards = result.signals.rewards_BG
-    parts.append((fetch(rollout), result, rewards.max(1) > rewards.min(1)))
+    parts.append((fetch(rollout), result, ~alike(rewards.min(1), rewards.max(1))))
     found += int(parts[-1][2].sum())
     if found >= config.train.prompts:
       break
