@@ -11,7 +11,7 @@ def pair_loss(margin, *, beta, kind: str = "sigmoid", label_smoothing=0.0):
 
   sigmoid: -(1 - e) log σ(beta m) - e log σ(-beta m), DPO (arXiv 2305.18290) with label smoothing e (cDPO);
   ipo: (m - 1 / (2 beta))² (arXiv 2310.12036, equation 17); hinge: max(0, 1 - beta m) (SLiC). Log-probabilities are
-  those of whole completions, sums over tokens, in all three: so the papers write them. TRL's ipo takes means over tokens.
+  those of whole completions, sums over tokens, in all three, as in the papers; TRL's ipo takes means over tokens.
   At margin 0, sigmoid is log 2 = .6931472.
   """
   if kind == "ipo":

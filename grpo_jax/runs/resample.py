@@ -5,6 +5,7 @@ from collections import Counter
 import jax
 import numpy as np
 
+from grpo_jax.algorithms.bounds import alike
 from grpo_jax.distributed.mesh import put
 from grpo_jax.distributed.multihost import fetch
 from grpo_jax.rewards.scores import Scores
