@@ -213,10 +213,7 @@ def kl_values() -> dict:
 
 
 def whole_kl_biases() -> dict:
-  """Distance of each KL term's expected on-policy gradient from that of KL(policy || reference) over whole completions.
-
-  As a share of the latter's norm. A term in the loss does not see that earlier tokens decide which states are visited.
-  """
+  """Distance of each KL term's expected gradient from that of KL(policy || reference) of completions, over its norm."""
   world = make_world(1)
   logits, ref = jnp.asarray(world.logits), completion_logps(world.reference)[0]
   now = completion_logps(logits)[0]
@@ -232,9 +229,9 @@ def whole_kl_biases() -> dict:
     log_p, log_q = (jax.nn.log_softmax(jnp.asarray(a))[0] for a in (x, world.reference))
     return mean(jnp.sum(jnp.exp(log_p) * (log_p - log_q), -1)[jnp.asarray(STATES)])
 
-  truth = jax.grad(lambda x: expected(x, jnp.sum(completion_logps(x) - ref, -1)))(logits)
-  names = ("k1", "k2", "k3", "ratio_k3")
-  terms = {name: jax.grad(lambda x, name=name: in_loss(name, completion_logps(x)[0]))(logits) for name in names}
+  truth = jax.grad(lambda x: expected(x, jnp.sum(completion_logps(x) - ref[None], -1)))(logits)
+  terms = {name: jax.grad(lambda x, name=name: in_loss(name, completion_logps(x)[0]))(logits)
+           for name in ("k1", "k2", "k3", "ratio_k3")}
   terms["exact at each visited state"] = jax.grad(exact)(logits)
   terms[TO_GO] = jax.grad(lambda x: mean(completion_logps(x)[0] * to_go))(logits)
   return {name: float(jnp.linalg.norm(g - truth) / jnp.linalg.norm(truth)) for name, g in terms.items()}
@@ -255,8 +252,7 @@ Rows with bias 0 are unbiased up to their scale; a test fails when one of them c
 
 ## KL terms
 
-P = (.5, .3, .2), Q = (.4, .4, .2). Expected gradient with respect to the logits, on-policy, of a single token: at the
-visited states.
+P = (.5, .3, .2), Q = (.4, .4, .2). Expected gradient with respect to the logits, on-policy, at one state.
 
 | term | expected gradient |
 |---|---|"""

@@ -53,8 +53,8 @@ def test_shrunken_of_two_groups_without_spread():
 
 
 def test_what_is_more_than_rounding_is_signal():
-  one_apart = np.array([[0.35, np.float32(0.05) + np.float32(0.3), 0.35, np.nextafter(np.float32(0.35), np.float32(1))]],
-                       np.float32)
+  above = np.nextafter(np.float32(0.35), np.float32(1))
+  one_apart = np.array([[0.35, np.float32(0.05) + np.float32(0.3), 0.35, above]], np.float32)
   assert flat_groups(one_apart).all()
   assert not flat_groups(one_apart + np.array([[0, 0, 0, 1e-5]], np.float32)).any()
   assert not flat_groups(np.array([[0, 0, 1e-6, 0]], np.float32)).any()
