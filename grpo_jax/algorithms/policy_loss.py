@@ -47,11 +47,12 @@ def policy_loss(
     picked_BGT: tokens that a covariance row treats apart. roles_BG: +1 best, -1 worst, for the pair loss.
     exact_kl_BGT: full-vocabulary KL per token, for `kl="exact"`. present_BG: members that take part; None is all.
   """
-  records = {"old": old_logps_BGT, "reference": ref_logps_BGT, "behavior": behavior_logps_BGT}
+  old_logps = logps_BGT if old_logps_BGT is None else old_logps_BGT
+  records = {"old": old_logps, "reference": ref_logps_BGT, "behavior": behavior_logps_BGT}
   mask, metrics = usable(mask_BGT, records)
   pick = lambda a: jnp.where(mask, a, 0)  # noqa: E731  padding is selected away before it is computed with
   logps = pick(logps_BGT)
-  old = stop(logps if old_logps_BGT is None else pick(old_logps_BGT))
+  old = stop(pick(old_logps))
   advantage = stop(advantages_BGT if advantages_BGT.ndim == 3 else advantages_BGT[..., None])
   advantage = pick(advantage) if advantage.shape[-1] > 1 else advantage
   raw = RATIOS[spec.ratio](logps, old, mask)
