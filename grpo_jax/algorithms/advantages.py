@@ -7,6 +7,7 @@ table are in baselines.py and token_advantages.py; table.py names them all.
 import jax
 import jax.numpy as jnp
 
+from grpo_jax.algorithms.bounds import alike
 from grpo_jax.types import wide
 
 
@@ -23,17 +24,22 @@ def moments(x, where, axis, ddof: int = 0):
   return mean, jnp.sqrt(square / jnp.maximum(count - ddof, 1))
 
 
+def flat(x, where, axis):
+  """Whether all that the mask selects is equal but for rounding, whatever the mean rounds to; dimensions kept."""
+  x = wide(x)
+  low, high = jnp.where(where, x, jnp.inf), jnp.where(where, x, -jnp.inf)
+  return alike(jnp.min(low, axis, keepdims=True), jnp.max(high, axis, keepdims=True))
+
+
 def flat_groups(rewards_BG, present_BG=None):
-  """Groups without signal, `[B, 1]`: max == min, whatever the mean rounds to."""
-  there = everyone(rewards_BG, present_BG)
-  top = jnp.max(jnp.where(there, rewards_BG, -jnp.inf), 1, keepdims=True)
-  return top <= jnp.min(jnp.where(there, rewards_BG, jnp.inf), 1, keepdims=True)
+  """Groups without signal, `[B, 1]`."""
+  return flat(rewards_BG, everyone(rewards_BG, present_BG), 1)
 
 
 def centered(rewards_BG, present_BG=None):
   """A = r - mean_g(r). Dr. GRPO (Liu et al. 2025, arXiv 2503.20783): no division, so no difficulty bias.
 
-  A group without spread (max == min) is exactly 0, whatever its mean rounds to.
+  A group without spread is exactly 0, whatever its mean rounds to; so is one whose spread is rounding (`alike`).
   """
   r, there = wide(rewards_BG), everyone(rewards_BG, present_BG)
   return jnp.where(flat_groups(r, there) | ~there, 0, r - moments(r, there, 1)[0])
@@ -48,7 +54,7 @@ def group_normalized(rewards_BG, present_BG=None, *, ddof: int = 1, epsilon=1e-6
     epsilon: added to the standard deviation.
     floor: least spread; keeps a nearly flat group from being blown up to size one.
   Returns:
-    `[B, G]`, exactly 0 where all rewards of a group are equal.
+    `[B, G]`, exactly 0 where all rewards of a group are equal, but for rounding.
 
   | rewards of a group | ddof 1 | ddof 0 |
   |---|---|---|

@@ -5,7 +5,8 @@ from math import comb
 import jax.numpy as jnp
 import numpy as np
 
-from grpo_jax.algorithms.advantages import centered, everyone, flat_groups, moments
+from grpo_jax.algorithms.advantages import centered, everyone, flat, flat_groups, moments
+from grpo_jax.algorithms.bounds import alike
 from grpo_jax.types import wide
 
 
@@ -21,16 +22,34 @@ def batch_normalized(rewards_BG, present_BG=None, *, epsilon=1e-6):
   return centered(rewards_BG, present_BG) / jnp.where(spread > 0, spread + epsilon, 1)
 
 
-def whitened(x, where, epsilon=1e-8):
-  """(x - mean) / (std + epsilon) over everything the mask selects, 0 elsewhere."""
-  mean, spread = moments(x, where, tuple(range(x.ndim)))
-  return jnp.where(where, (x - mean) / (spread + epsilon), 0)
+def whitened(x, weight, epsilon=1e-8):
+  """(x - m) / sqrt(v + epsilon), m and v the weighted mean and variance of x; 0 where the weight is.
+
+  The form of verl's masked_whiten, with n where it divides the variance by n - 1. Exactly 0 where all x are equal but
+  for rounding: a batch without signal stays without.
+  """
+  where, count = weight > 0, jnp.maximum(jnp.sum(weight), 1)
+  mean = jnp.sum(jnp.where(where, weight * x, 0)) / count
+  variance = jnp.sum(jnp.where(where, weight * (x - mean) ** 2, 0)) / count
+  silent = ~where | flat(x, where, tuple(range(x.ndim)))
+  return jnp.where(silent, 0, (x - mean) / jnp.sqrt(variance + epsilon))
 
 
-def group_then_batch(rewards_BG, present_BG=None):
-  """r - mean_g(r), then whitened over the batch: REINFORCE++-baseline (Hu et al. 2025, arXiv 2501.03262)."""
-  deviation = centered(rewards_BG, present_BG)
-  return jnp.where(deviation == 0, 0, whitened(deviation, everyone(rewards_BG, present_BG)))
+def group_then_batch(rewards_BG, lengths_BG, present_BG=None):
+  """d = r - mean_g(r), whitened over the tokens of the batch: REINFORCE++-baseline (Hu et al. 2025, arXiv 2501.03262).
+
+  A_i = (d_i - m) / sqrt(v + 1e-8), m = sum(n d) / sum(n), v = sum(n (d - m)²) / sum(n), n the lengths in tokens: the
+  masked mean and variance that verl and OpenRLHF take. As in theirs, m is not 0 where lengths differ, and a group
+  without signal beside others that have some gets -m / sqrt(v + 1e-8). A batch without signal is exactly 0.
+  """
+  deviation, there = centered(rewards_BG, present_BG), everyone(rewards_BG, present_BG)
+  return whitened(deviation, jnp.where(there, lengths_BG, 0))
+
+
+def against_greedy(rewards_BG, greedy_B):
+  """A = r - r(greedy completion), 0 where they differ by rounding only. ReMax (Li et al. 2023, arXiv 2310.10505)."""
+  r, greedy = wide(rewards_BG), jnp.broadcast_to(wide(greedy_B)[:, None], rewards_BG.shape)
+  return jnp.where(alike(jnp.minimum(r, greedy), jnp.maximum(r, greedy)), 0, r - greedy)
 
 
 def length_weighted(rewards_BG, lengths_BG):
@@ -44,18 +63,18 @@ def shrunken(rewards_BG):
   """A_i = r_i - ((1 - w) mean of its group's others + w mean of the other groups), a James–Stein baseline (2511.03710).
 
   w_b = S_b / (S_b + D_b): S_b the noise of a group mean, D_b the spread of true means, both from the other groups
-  only, so that the baseline of a sample never saw its reward. B >= 3, G >= 2.
+  only, so that the baseline of a sample never saw its reward. B >= 3, G >= 2. Where no group has spread there is
+  nothing to shrink: w = 0, and every A is exactly 0.
   """
   r = wide(rewards_BG)
   B, G = r.shape
   others = 1 - jnp.eye(B, dtype=r.dtype)
-  mean = jnp.mean(r, 1)
-  noise = others @ (jnp.var(r, 1, ddof=1) / (G - 1)) / (B - 1)
-  far = others @ mean / (B - 1)
-  between = jnp.sum(others * (mean[None] - far[:, None]) ** 2, 1) / (B - 2)
+  mean, own = jnp.mean(r, 1), leave_one_out(r)  # own: r_i - mean of its group's others
+  noise = others @ (jnp.sum(centered(r) ** 2, 1) / (G - 1) ** 2) / (B - 1)
+  far = others @ mean / max(B - 1, 1)
+  between = jnp.sum(others * (mean[None] - far[:, None]) ** 2, 1) / max(B - 2, 1)
   w = (noise / jnp.maximum(jnp.maximum(between - noise, 0) + noise, 1e-12))[:, None]
-  near = (jnp.sum(r, 1, keepdims=True) - r) / (G - 1)
-  return r - (1 - w) * near - w * far[:, None]
+  return own + w * (r - own - far[:, None])
 
 
 def pass_at_k(rewards_BG, k: int):
@@ -75,7 +94,7 @@ def pass_at_k(rewards_BG, k: int):
   weights = jnp.asarray((own - rest) * G / comb(G, k), r.dtype)
   order = jnp.argsort(r, 1)
   ordered = jnp.take_along_axis(r, order, 1) @ weights.T
-  return jnp.take_along_axis(ordered, jnp.argsort(order, 1), 1)
+  return jnp.where(flat_groups(r), 0, jnp.take_along_axis(ordered, jnp.argsort(order, 1), 1))
 
 
 def with_signal_scaled(rewards_BG):

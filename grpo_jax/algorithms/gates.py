@@ -36,6 +36,6 @@ def clip_cov(ratio, advantages, picked, *, epsilon_low, epsilon_high):
   return jnp.where(picked, jax.lax.stop_gradient(objective), objective)
 
 
-def kl_cov(ratio, advantages, picked, *, beta):
+def kl_cov(ratio, log_ratio, advantages, picked, *, beta):
   """r A, less a penalty beta |log r| on the picked tokens (Cui et al. 2025)."""
-  return ratio * advantages - jnp.where(picked, beta * absolute(jnp.log(ratio), 0), 0)
+  return ratio * advantages - jnp.where(picked, beta * absolute(log_ratio, 0), 0)

@@ -3,11 +3,30 @@
 import jax
 import jax.numpy as jnp
 
+from grpo_jax.algorithms.bounds import bounded
+from grpo_jax.algorithms.kl import at_bound
 from grpo_jax.algorithms.preference import group_pairs
-from grpo_jax.algorithms.ratios import sampler_weights
+from grpo_jax.algorithms.ratios import beyond, sampler_log_weights, sampler_weights
 from grpo_jax.algorithms.reductions import selected_sum
 from grpo_jax.algorithms.spec import AlgorithmSpec
 from grpo_jax.algorithms.table import KL, RATIOS, REDUCTIONS, SURROGATES, Term
+
+stop = jax.lax.stop_gradient
+
+
+def usable(mask_BGT, recorded: dict):
+  """The mask without tokens that some record calls impossible (-inf), and the share of each record as a metric.
+
+  `recorded`: log-probabilities `[B, G, T]` by whose they are; None where there are none. NaN is not left out: it says
+  that a model is broken, and the update is refused.
+  """
+  count, metrics, left = jnp.sum(mask_BGT), {}, mask_BGT
+  for name, logps_BGT in recorded.items():
+    if logps_BGT is not None:
+      infinite = jnp.isinf(logps_BGT)
+      metrics[f"policy/{name}_infinite"] = (selected_sum(infinite, mask_BGT), count)
+      left = left & ~infinite
+  return left, metrics
 
 
 def policy_loss(
@@ -16,9 +35,11 @@ def policy_loss(
 ):
   """(numerator, denominator), metrics of: loss = reduce(-surrogate(ratio, A) · w + beta · KL) + pairs.
 
+  Log-ratios are bounded (bounds.py) before exp; the share of tokens at the bound is a metric.
+
   Args:
     logps_BGT: log-probabilities being differentiated; the others are data.
-    mask_BGT: true for tokens that count; nothing is read elsewhere.
+    mask_BGT: true for tokens that count; nothing is read elsewhere. Tokens with an infinite record do not count.
     advantages_BGT: `[B, G]`, `[B, G, 1]` or `[B, G, T]`.
     old_logps_BGT: of the policy that made the rollout; None means the current one (one update per rollout).
     ref_logps_BGT: of the reference; None when no estimate of the KL is made from it.
@@ -26,34 +47,42 @@ def policy_loss(
     picked_BGT: tokens that a covariance row treats apart. roles_BG: +1 best, -1 worst, for the pair loss.
     exact_kl_BGT: full-vocabulary KL per token, for `kl="exact"`. present_BG: members that take part; None is all.
   """
-  stop = jax.lax.stop_gradient
-  pick = lambda a: jnp.where(mask_BGT, a, 0)  # noqa: E731  padding is selected away before it is computed with
+  old_logps = logps_BGT if old_logps_BGT is None else old_logps_BGT
+  records = {"old": old_logps, "reference": ref_logps_BGT, "behavior": behavior_logps_BGT}
+  mask, metrics = usable(mask_BGT, records)
+  pick = lambda a: jnp.where(mask, a, 0)  # noqa: E731  padding is selected away before it is computed with
   logps = pick(logps_BGT)
-  old = stop(logps if old_logps_BGT is None else pick(old_logps_BGT))
+  old = stop(pick(old_logps))
   advantage = stop(advantages_BGT if advantages_BGT.ndim == 3 else advantages_BGT[..., None])
   advantage = pick(advantage) if advantage.shape[-1] > 1 else advantage
-  ratio = RATIOS[spec.ratio](logps, old, mask_BGT)
-  terms = -SURROGATES[spec.surrogate](Term(ratio, advantage, logps, picked_BGT), spec)
-  count = jnp.sum(mask_BGT)
-  metrics = {
-    "clip/low": (selected_sum((ratio < 1 - spec.epsilon_low) & (advantage < 0), mask_BGT), count),
-    "clip/high": (selected_sum((ratio > 1 + spec.epsilon_high) & (advantage > 0), mask_BGT), count),
-    "policy/ratio": (selected_sum(ratio, mask_BGT), count),
+  raw = RATIOS[spec.ratio](logps, old, mask)
+  log_ratio = bounded(raw)
+  ratio = jnp.exp(log_ratio)
+  terms = -SURROGATES[spec.surrogate](Term(ratio, log_ratio, advantage, logps, picked_BGT), spec)
+  shares = {
+    "clip/low": (ratio < 1 - spec.epsilon_low) & (advantage < 0),
+    "clip/high": (ratio > 1 + spec.epsilon_high) & (advantage > 0),
+    "policy/ratio": ratio,
+    "policy/ratio_bounded": beyond(raw),
   }
   if spec.sampler_correction != "off":
-    behavior = pick(behavior_logps_BGT)
-    weight = sampler_weights(spec.sampler_correction, old, behavior, mask_BGT, spec.sampler_low, spec.sampler_high)
-    terms = terms * weight
-    metrics["policy/sampler_weight"] = (selected_sum(weight, mask_BGT), count)
+    gap = (spec.sampler_correction, old, pick(behavior_logps_BGT), mask)
+    shares["policy/sampler_weight"] = sampler_weights(*gap, spec.sampler_low, spec.sampler_high)
+    shares["policy/sampler_bounded"] = beyond(sampler_log_weights(*gap))
+    terms = terms * shares["policy/sampler_weight"]
   reference = None if ref_logps_BGT is None else stop(pick(ref_logps_BGT))
-  if spec.kl != "off":
-    kl = pick(exact_kl_BGT) if spec.kl == "exact" else KL[spec.kl](logps, reference, ratio)
-    terms = terms + spec.beta * kl if spec.kl_place == "loss" else terms
-    metrics["policy/kl"] = (selected_sum(kl, mask_BGT), count)
-  terms = jnp.broadcast_to(terms, mask_BGT.shape)
-  loss, denominator = REDUCTIONS[spec.reduction](terms, mask_BGT, spec, present_BG)
+  if spec.kl == "exact":
+    shares["policy/kl"] = pick(exact_kl_BGT)
+  elif spec.kl != "off":
+    shares["policy/kl"] = KL[spec.kl](logps, reference, ratio)
+    shares["policy/kl_bounded"] = at_bound(shares["policy/kl"], logps, reference)
+  if spec.kl != "off" and spec.kl_place == "loss":
+    terms = terms + spec.beta * shares["policy/kl"]
+  count = jnp.sum(mask)
+  metrics |= {name: (selected_sum(share, mask), count) for name, share in shares.items()}
+  loss, denominator = REDUCTIONS[spec.reduction](jnp.broadcast_to(terms, mask.shape), mask, spec, present_BG)
   if spec.pair_loss != "off":
-    pairs, active = group_pairs(logps - reference, mask_BGT, roles_BG, spec)
+    pairs, active = group_pairs(logps - reference, mask, roles_BG, spec)
     loss = loss + spec.pair_weight * denominator * jnp.mean(pairs)
     metrics["loss/pairs"] = (jnp.sum(pairs), jnp.sum(active))
   metrics["loss/policy"] = (loss, denominator)

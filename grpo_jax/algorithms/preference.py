@@ -10,7 +10,8 @@ def pair_loss(margin, *, beta, kind: str = "sigmoid", label_smoothing=0.0):
   """Loss of one pair from its margin (log p - log ref of the chosen) - (the same of the rejected), in nats.
 
   sigmoid: -(1 - e) log σ(beta m) - e log σ(-beta m), DPO (arXiv 2305.18290) with label smoothing e (cDPO);
-  ipo: (m - 1 / (2 beta))² (arXiv 2310.12036; mean log-probabilities are usual); hinge: max(0, 1 - beta m) (SLiC).
+  ipo: (m - 1 / (2 beta))² (arXiv 2310.12036, equation 17); hinge: max(0, 1 - beta m) (SLiC). Log-probabilities are
+  those of whole completions, sums over tokens, in all three, as in the papers; TRL's ipo takes means over tokens.
   At margin 0, sigmoid is log 2 = .6931472.
   """
   if kind == "ipo":

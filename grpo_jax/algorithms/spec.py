@@ -49,14 +49,14 @@ class AlgorithmSpec:
   epsilon_low: float = 0.2
   epsilon_high: float = 0.2
   advantage_epsilon: float = 1e-6
-  reduction_divisor: float = 1.0  # for reduction "constant"; 0 in a config means the longest completion
+  reduction_divisor: float = 1.0  # tokens, more than 0, for reduction "constant"; None in a config: longest completion
   kl_target: float = 0.05  # nats per token, for adaptive beta
   kl_horizon: float = 10.0  # updates
   dual_clip: float = 3.0  # surrogate "dual_clipped"
   ratio_cap: float = 5.0  # largest ratio of "capped" and "cispo"
   tau_positive: float = 1.0  # surrogate "sapo"
   tau_negative: float = 1.05
-  cov_fraction: float = 2e-3  # of tokens that "clip_cov" and "kl_cov" treat apart
+  cov_fraction: float = 2e-3  # of tokens that "kl_cov" treats apart; "clip_cov" begins from 2e-4 (SURROGATE_NUMBERS)
   cov_low: float = 1.0  # band of "clip_cov"
   cov_high: float = 5.0
   cov_beta: float = 1.0  # penalty of "kl_cov"
@@ -86,6 +86,8 @@ CELLS = {
   "pair_loss": ["off", *PAIR_LOSSES],
 }
 
+# Numbers that a surrogate begins from where nothing else is said: the authors' (arXiv 2505.22617, section 4).
+SURROGATE_NUMBERS = {"clip_cov": {"cov_fraction": 2e-4}}
 NO_KL = {"kl": "off", "beta": 0.0}
 PRESETS = {
   # DeepSeekMath (arXiv 2402.03300), equation 3 with the k3 term of equation 4, one update per rollout.
@@ -101,7 +103,8 @@ PRESETS = {
   "grpo_dpo": {"pair_loss": "sigmoid", "pair_weight": 0.1},
   # Understanding R1-Zero-like training (arXiv 2503.20783): no std, no length, no KL.
   "dr_grpo": {"advantage": "centered", "reduction": "constant", **NO_KL},
-  # DAPO (arXiv 2503.14476): clip higher, token mean, no KL; dynamic sampling is train.resample_attempts.
+  # DAPO (arXiv 2503.14476): clip higher, token mean, no KL. A row is a loss: for the whole of DAPO add dynamic sampling
+  # (train.resample_attempts, e.g. 5) and the soft overlong penalty (a component of kind soft_overlong in rewards).
   "dapo": {"epsilon_high": 0.28, "reduction": "token_mean", **NO_KL},
   # GSPO (arXiv 2507.18071): ratio and clip of whole completions.
   "gspo": {"ratio": "sequence", "epsilon_low": 3e-4, "epsilon_high": 4e-4, **NO_KL},
@@ -109,23 +112,23 @@ PRESETS = {
   "cispo": {"surrogate": "cispo", "ratio_cap": 5.0, "reduction": "token_mean", **NO_KL},
   # SAPO (arXiv 2511.20347).
   "sapo": {"surrogate": "sapo", **NO_KL},
-  # RLOO (arXiv 2402.14740): whole completions as actions, KL in the reward.
+  # RLOO (arXiv 2402.14740): whole completions as actions, KL in the reward; beta as TRL's RLOOConfig.
   "rloo": {"advantage": "leave_one_out", "ratio": "none", "surrogate": "plain", "kl": "k1", "kl_place": "reward",
-           "reduction": "sequence_sum"},
+           "reduction": "sequence_sum", "beta": 0.05},
   # Williams 1992.
   "reinforce": {"advantage": "none", "ratio": "none", "surrogate": "plain", "reduction": "sequence_sum", **NO_KL},
   # REINFORCE++ (arXiv 2501.03262): token-level KL in the reward, whitened over the batch, clipped.
   "reinforce_pp": {"advantage": "reinforce_pp", "kl": "k1", "kl_place": "reward", "reduction": "token_mean",
                    "beta": 0.01},
-  # Its variant for several completions per prompt: k2 in the loss.
+  # Its variant for several completions per prompt: whitened over tokens, k2 in the loss.
   "reinforce_pp_baseline": {"advantage": "group_then_batch", "kl": "k2", "reduction": "token_mean", "beta": 0.01},
-  # ReMax (arXiv 2310.10505): reward of the greedy completion as baseline.
+  # ReMax (arXiv 2310.10505): reward of the greedy completion as baseline; beta as verl's example of it.
   "remax": {"advantage": "remax", "ratio": "none", "surrogate": "plain", "kl": "k1", "kl_place": "reward",
-            "reduction": "sequence_sum"},
+            "reduction": "sequence_sum", "beta": 0.001},
   # OPO (arXiv 2505.23585): exact on-policy, length-weighted baseline, no KL.
   "opo": {"advantage": "length_weighted", "ratio": "none", "surrogate": "plain", "reduction": "sequence_sum", **NO_KL},
-  # PPO (arXiv 1707.06347) as in RLHF: critic, GAE, k1 in the reward.
-  "ppo": {"advantage": "gae", "kl": "k1", "kl_place": "reward", "reduction": "token_mean"},
+  # PPO (arXiv 1707.06347) as in RLHF: critic, GAE, k1 in the reward; beta as TRL's PPOConfig.
+  "ppo": {"advantage": "gae", "kl": "k1", "kl_place": "reward", "reduction": "token_mean", "beta": 0.05},
   # Rejection-sampling fine-tuning: the log-likelihood of the completions that were kept.
   "rejection": {"advantage": "kept", "ratio": "none", "surrogate": "log_prob", "reduction": "token_mean", **NO_KL},
 }
@@ -135,14 +138,15 @@ def make_spec(preset: str = "grpo", **overrides) -> AlgorithmSpec:
   """The spec of a preset with single cells or numbers replaced. ValueError names a bad key and the known values."""
   if preset not in PRESETS:
     raise ValueError(f"algorithm.preset={preset!r} is unknown; choose one of {sorted(PRESETS)}.")
-  spec = AlgorithmSpec(**{**PRESETS[preset], **overrides})
+  cells = {**PRESETS[preset], **overrides}
+  spec = AlgorithmSpec(**{**SURROGATE_NUMBERS.get(cells.get("surrogate"), {}), **cells})
   for cell, known in CELLS.items():
     if getattr(spec, cell) not in known:
       raise ValueError(f"algorithm.{cell}={getattr(spec, cell)!r} is unknown; choose one of {known}.")
   if spec.kl == "k1" and spec.kl_place == "loss":
     raise ValueError(
       "algorithm.kl='k1' has an expected on-policy gradient of zero in the loss, so it would penalize nothing; "
-      "use 'k3' (the published GRPO), 'k2' (the exact gradient), kl_place='reward' or kl='off'."
+      "use 'k3' (the published GRPO), 'k2' (the KL's gradient at the visited states), kl_place='reward' or kl='off'."
     )
   if spec.kl_place == "reward" and spec.kl in ("exact", "ratio_k3"):
     raise ValueError(f"algorithm.kl={spec.kl!r} is a loss term; with kl_place='reward' use 'k1', 'k2' or 'k3'.")

@@ -1,11 +1,11 @@
-"""The token ratio and the clipped surrogate, per token; nothing here reduces. Others: ratios.py, gates.py."""
+"""The token's log-ratio and the clipped surrogate, per token; nothing here reduces. Others: ratios.py, gates.py."""
 
 import jax.numpy as jnp
 
 
-def token_ratio(logps, old_logps):
-  """pi(c_t) / pi_old(c_t) = exp(logp - old_logp)."""
-  return jnp.exp(logps - old_logps)
+def token_log_ratio(logps, old_logps):
+  """log (pi(c_t) / pi_old(c_t)), in nats; policy_loss.py bounds it before it takes exp."""
+  return logps - old_logps
 
 
 def clipped(ratio, advantages, *, epsilon_low, epsilon_high):

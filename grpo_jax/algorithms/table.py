@@ -7,6 +7,7 @@ from flax import struct
 
 from grpo_jax.algorithms.advantages import centered, everyone, group_normalized, moments, shuffled_in_group
 from grpo_jax.algorithms.baselines import (
+  against_greedy,
   batch_normalized,
   best_and_worst,
   group_then_batch,
@@ -20,9 +21,9 @@ from grpo_jax.algorithms.baselines import (
 )
 from grpo_jax.algorithms.gates import capped, cispo, clip_cov, dual_clipped, kl_cov, sapo
 from grpo_jax.algorithms.kl import absolute, k1, k2, k3, ratio_k3
-from grpo_jax.algorithms.ratios import no_ratio, sequence_ratio, sequence_token_ratio
+from grpo_jax.algorithms.ratios import no_log_ratio, sequence_log_ratio, sequence_token_log_ratio
 from grpo_jax.algorithms.reductions import constant, sequence_mean, token_mean
-from grpo_jax.algorithms.surrogates import clipped, token_ratio
+from grpo_jax.algorithms.surrogates import clipped, token_log_ratio
 from grpo_jax.algorithms.token_advantages import at_last_token, gae, process, reinforce_pp
 from grpo_jax.types import Array, wide
 
@@ -31,6 +32,7 @@ class Term(NamedTuple):
   """What a surrogate may use of each token."""
 
   ratio: Array
+  log_ratio: Array  # within ±20 nats
   advantages: Array
   logps: Array
   picked: Array | None
@@ -89,9 +91,9 @@ ADVANTAGES = {
   "centered": lambda o, spec: centered(shaped(o), o.present_BG),
   "leave_one_out": lambda o, spec: leave_one_out(shaped(o), o.present_BG),
   "batch_normalized": lambda o, spec: batch_normalized(shaped(o), o.present_BG, epsilon=spec.advantage_epsilon),
-  "group_then_batch": lambda o, spec: group_then_batch(shaped(o), o.present_BG),
+  "group_then_batch": lambda o, spec: group_then_batch(shaped(o), jnp.sum(o.mask_BGT, -1), o.present_BG),
   "reinforce_pp": lambda o, spec: reinforce_pp(o.rewards_BG, o.kl_BGT, o.mask_BGT),
-  "remax": lambda o, spec: shaped(o) - wide(o.greedy_B)[:, None],
+  "remax": lambda o, spec: against_greedy(shaped(o), o.greedy_B),
   "length_weighted": lambda o, spec: length_weighted(shaped(o), jnp.sum(o.mask_BGT, -1)),
   "shrunken": lambda o, spec: shrunken(shaped(o)),
   "pass_at_k": lambda o, spec: pass_at_k(shaped(o), spec.pass_k),
@@ -115,11 +117,11 @@ def _bounds(spec) -> dict:
   return {"epsilon_low": spec.epsilon_low, "epsilon_high": spec.epsilon_high}
 
 
-RATIOS = {
-  "token": lambda logps, old, mask: token_ratio(logps, old),
-  "sequence": sequence_ratio,
-  "sequence_token": sequence_token_ratio,
-  "none": lambda logps, old, mask: no_ratio(logps),
+RATIOS = {  # their logarithms, unbounded: (logps, old, mask) -> `[B, G, T]` or `[B, G, 1]` (nats)
+  "token": lambda logps, old, mask: token_log_ratio(logps, old),
+  "sequence": sequence_log_ratio,
+  "sequence_token": sequence_token_log_ratio,
+  "none": lambda logps, old, mask: no_log_ratio(logps),
 }
 SURROGATES = {
   "clipped": lambda x, spec: clipped(x.ratio, x.advantages, **_bounds(spec)),
@@ -131,7 +133,7 @@ SURROGATES = {
   "cispo": lambda x, spec: cispo(x.ratio, x.advantages, x.logps, cap=spec.ratio_cap),
   "sapo": lambda x, spec: sapo(x.ratio, x.advantages, tau_positive=spec.tau_positive, tau_negative=spec.tau_negative),
   "clip_cov": lambda x, spec: clip_cov(x.ratio, x.advantages, x.picked, **_bounds(spec)),
-  "kl_cov": lambda x, spec: kl_cov(x.ratio, x.advantages, x.picked, beta=spec.cov_beta),
+  "kl_cov": lambda x, spec: kl_cov(x.ratio, x.log_ratio, x.advantages, x.picked, beta=spec.cov_beta),
 }
 NEEDS_PICKED = {"clip_cov", "kl_cov"}
 KL = {"k1": k1, "k2": k2, "k3": k3, "abs": absolute, "ratio_k3": ratio_k3}

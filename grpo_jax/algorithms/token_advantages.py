@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from grpo_jax.algorithms.advantages import moments
+from grpo_jax.algorithms.advantages import flat, moments
 from grpo_jax.algorithms.baselines import whitened
 from grpo_jax.types import wide
 
@@ -17,6 +17,8 @@ def returns_to_go(rewards_BGT, mask_BGT):
 def reinforce_pp(rewards_BG, kl_BGT, mask_BGT):
   """R_t = r - sum_{s>=t} kl_s, whitened over all tokens of the batch. REINFORCE++ (arXiv 2501.03262).
 
+  Rewards that are all equal are no signal: what the KL leaves is whitened with sqrt(variance + 1e-8), and is exactly 0
+  where there is none of it.
   `kl_BGT` is beta times the KL estimate of each token, or None.
   """
   returns = jnp.broadcast_to(wide(rewards_BG)[..., None], mask_BGT.shape)
@@ -31,30 +33,34 @@ def process(step_rewards_BGT, step_ends_BGT, *, ddof: int = 1, epsilon=1e-6):
   """
   r = wide(jnp.where(step_ends_BGT, step_rewards_BGT, 0))
   mean, spread = moments(r, step_ends_BGT, (1, 2), ddof)
-  top = jnp.max(jnp.where(step_ends_BGT, r, -jnp.inf), (1, 2), keepdims=True)
-  flat = top <= jnp.min(jnp.where(step_ends_BGT, r, jnp.inf), (1, 2), keepdims=True)
-  normal = jnp.where(step_ends_BGT & ~flat, (r - mean) / jnp.where(spread > 0, spread + epsilon, 1), 0)
+  signal = step_ends_BGT & ~flat(r, step_ends_BGT, (1, 2))
+  normal = jnp.where(signal, (r - mean) / jnp.where(spread > 0, spread + epsilon, 1), 0)
   return returns_to_go(normal, jnp.ones(normal.shape, bool))
 
 
 def gae(rewards_BGT, values_BGT, mask_BGT, *, gamma=1.0, lam=0.95):
   """A_t = sum_k (gamma lam)^k d_{t+k}, d_t = r_t + gamma V_{t+1} - V_t, V = 0 after the end (arXiv 1506.02438).
 
+  "Next" is the policy's next token: over tokens that are not its own (the mask is false) V and A pass unchanged.
   Rewards 0 0 1, values .5 .6 .7, gamma 1: lam 0 gives .1 .1 .3 (one-step TD), lam 1 gives .5 .4 .3 (Monte Carlo).
   """
   r, v = (jnp.where(mask_BGT, wide(a), 0) for a in (rewards_BGT, values_BGT))
-  after = jnp.concatenate([v[..., 1:], jnp.zeros_like(v[..., :1])], -1)
-  delta = jnp.where(mask_BGT, r + gamma * after - v, 0)
 
-  def back(advantage, d):
-    advantage = d + gamma * lam * advantage
-    return advantage, advantage
+  def back(after, token):
+    value, advantage = after
+    r, v, own = token
+    here = r + gamma * value - v + gamma * lam * advantage
+    after = jnp.where(own, v, value), jnp.where(own, here, advantage)
+    return after, after[1]
 
-  _, reversed_T = jax.lax.scan(back, jnp.zeros_like(delta[..., 0]), jnp.moveaxis(delta, -1, 0), reverse=True)
-  return jnp.where(mask_BGT, jnp.moveaxis(reversed_T, 0, -1), 0)
+  tokens = jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0), (r, v, jnp.asarray(mask_BGT)))
+  nothing = jnp.zeros_like(r[..., 0])
+  _, advantages_TBG = jax.lax.scan(back, (nothing, nothing), tokens, reverse=True)
+  return jnp.where(mask_BGT, jnp.moveaxis(advantages_TBG, 0, -1), 0)
 
 
 def at_last_token(rewards_BG, mask_BGT):
-  """The reward of a completion at its last token, `[B, G, T]`."""
-  last = mask_BGT & ~jnp.concatenate([mask_BGT[..., 1:], jnp.zeros_like(mask_BGT[..., :1])], -1)
+  """The reward of a completion, once, at its last token that is the policy's, `[B, G, T]`."""
+  left = jnp.flip(jnp.cumsum(jnp.flip(mask_BGT, -1), -1), -1)  # own tokens from this one on
+  last = mask_BGT & (left == 1)
   return jnp.where(last, wide(rewards_BG)[..., None], 0)

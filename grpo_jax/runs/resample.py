@@ -5,6 +5,7 @@ from collections import Counter
 import jax
 import numpy as np
 
+from grpo_jax.algorithms.bounds import alike
 from grpo_jax.distributed.mesh import put
 from grpo_jax.distributed.multihost import fetch
 from grpo_jax.rewards.scores import Scores
@@ -27,7 +28,7 @@ def resampled(run, state, score) -> Collected:
     position, passed = drawn.position, passed + drawn.passed
     result = judged(run, state, rollout, drawn)
     rewards = result.signals.rewards_BG
-    parts.append((fetch(rollout), result, rewards.max(1) > rewards.min(1)))
+    parts.append((fetch(rollout), result, ~alike(rewards.min(1), rewards.max(1))))
     found += int(parts[-1][2].sum())
     if found >= config.train.prompts:
       break

@@ -7,6 +7,7 @@ import re
 import jax
 import numpy as np
 
+from grpo_jax.algorithms.bounds import alike
 from grpo_jax.distributed.multihost import fetch, is_first
 from grpo_jax.metrics import means
 from grpo_jax.types import Experience
@@ -32,7 +33,7 @@ def rollout_metrics(collected, clock: list[float]) -> dict:
   drawn = len(rewards) * collected.rollouts
   return means(scores.metrics()) | {
     "reward/std_in_group": float(rewards.std(1).mean()),
-    "groups/no_signal": float((rewards.max(1) == rewards.min(1)).mean()),
+    "groups/no_signal": float(alike(rewards.min(1), rewards.max(1)).mean()),
     "length/mean": float(lengths_BG.mean()), "length/max": int(lengths_BG.max()),
     "length/truncated": float(truncated_BG.mean()), **lengths_by_reward(rewards, lengths_BG),
     "data/dropped": passed["dropped"], "data/skipped": passed["skipped"] / (passed.total() + drawn),

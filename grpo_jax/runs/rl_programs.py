@@ -59,7 +59,9 @@ def make_experience(rollout, signals: Signals, reference, old_logps, values, alg
   cut, spec, kl = cut_to(rollout, T), with_state(spec, algorithm_state), None
   mask, longest = cut.mask_BGT, rollout.mask_BGT.shape[-1]
   if spec.kl_place == "reward" and spec.kl != "off":
-    kl = spec.beta * KL[spec.kl](cut.behavior_logps_BGT if old_logps is None else old_logps, reference)
+    old = cut.behavior_logps_BGT if old_logps is None else old_logps
+    impossible = jnp.isinf(old) | jnp.isinf(reference)  # the loss leaves such tokens out, by name
+    kl = jnp.where(impossible, 0, spec.beta * KL[spec.kl](old, reference))
   rewards_BG = penalized(signals.rewards_BG, jnp.sum(mask, -1), cut.truncated_BG, longest, spec)
   signals = signals.replace(rewards_BG=rewards_BG, mask_BGT=mask, kl_BGT=kl, values_BGT=values)
   if signals.step_ends_BGT is not None:

@@ -68,7 +68,12 @@ def accumulate(loss_fn, params, batch: Experience, cut: Cut):
 
     zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(one, first))
     (grads, denominator, metrics), _ = jax.lax.scan(add, zeros, micros)
-  return jax.tree.map(lambda g: g / jnp.maximum(denominator, 1), grads), metrics
+  return jax.tree.map(lambda g: divided(g, denominator), grads), metrics
+
+
+def divided(numerator, denominator):
+  """Their quotient, and the numerator where the denominator is 0 because no token counts; it may be below 1."""
+  return numerator / jnp.where(denominator > 0, denominator, 1)
 
 
 def merged(a: dict, b: dict) -> dict:

@@ -3,13 +3,14 @@
 import jax
 import jax.numpy as jnp
 
+from grpo_jax.algorithms.bounds import bounded
 from grpo_jax.algorithms.policy_loss import policy_loss
 from grpo_jax.algorithms.selection import pick
 from grpo_jax.algorithms.spec import AlgorithmSpec, needs
 from grpo_jax.algorithms.table import KL, RATIOS
 from grpo_jax.models.config import ModelConfig
 from grpo_jax.models.logps import tree_logps
-from grpo_jax.training.accumulate import Cut, map_microbatches
+from grpo_jax.training.accumulate import Cut, divided, map_microbatches
 from grpo_jax.types import Experience
 
 
@@ -28,7 +29,7 @@ def pushes(logps, old_logps, batch: Experience, spec: AlgorithmSpec):
     (numerator, denominator), _ = policy_loss(
       logps, mask, batch.advantages_BGT, old_logps, batch.ref_logps_BGT, row, picked_BGT=picked,
       behavior_logps_BGT=batch.behavior_logps_BGT, roles_BG=batch.roles_BG, present_BG=batch.present_BG)
-    return numerator / jnp.maximum(denominator, 1)
+    return divided(numerator, denominator)
 
   return jnp.where(mask, -jax.grad(loss)(logps), 0)
 
@@ -54,10 +55,10 @@ def look(policy, batch: Experience, spec: AlgorithmSpec, temperature, *, cfg: Mo
   before = jnp.where(mask, batch.behavior_logps_BGT if batch.old_logps_BGT is None else batch.old_logps_BGT, 0)
   push = pushes(before, before, batch, spec)
   left = pushes(after, before, batch, spec.replace(kl="off", pair_loss="off", sampler_correction="off"))
-  ratio = RATIOS[spec.ratio](after, before, mask)
+  log_ratio = RATIOS[spec.ratio](after, before, mask)
   clipped = (left == 0) & (batch.advantages_BGT != 0)
   found = {"log_ratio": after - before, "entropy": entropy, "share": push / jnp.maximum(jnp.sum(jnp.abs(push)), 1e-30),
-           "clip": jnp.where(clipped, jnp.sign(ratio - 1), 0)}
+           "clip": jnp.where(clipped, jnp.sign(log_ratio), 0)}
   if spec.kl in KL:
-    found["kl"] = KL[spec.kl](after, jnp.where(mask, batch.ref_logps_BGT, 0), ratio)
+    found["kl"] = KL[spec.kl](after, jnp.where(mask, batch.ref_logps_BGT, 0), jnp.exp(bounded(log_ratio)))
   return {name: jnp.where(mask, a, 0) for name, a in found.items()}

@@ -18,4 +18,4 @@ def picked(state: TrainState, batch: Experience, spec, temperature, cfg, cut: Cu
 
   key = jax.random.fold_in(jax.random.key(state.seed), state.step)
   logps_BGT = map_microbatches(logps, batch, cut)
-  return pick(spec.surrogate, logps_BGT, batch.advantages_BGT, batch.mask_BGT, spec, key)
+  return pick(spec.surrogate, logps_BGT, batch.advantages_BGT, batch.mask_BGT, spec, key, batch.old_logps_BGT)

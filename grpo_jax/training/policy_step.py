@@ -49,10 +49,10 @@ def policy_step(
       picked_BGT=micro.picked_BGT, roles_BG=micro.roles_BG, exact_kl_BGT=exact_kl,
       present_BG=micro.present_BG)
     current = jax.lax.stop_gradient(logps) if old is None else old
-    gap = jnp.where(micro.mask_BGT, jnp.abs(current - micro.behavior_logps_BGT), 0)
-    count = jnp.sum(micro.mask_BGT)
-    metrics["policy/entropy"] = (selected_sum(entropy, micro.mask_BGT), count)
-    metrics["policy/sampler_gap"] = (jnp.sum(gap), count)
+    known = micro.mask_BGT & ~jnp.isinf(current) & ~jnp.isinf(micro.behavior_logps_BGT)  # the others are counted apart
+    gap = jnp.where(known, jnp.abs(current - micro.behavior_logps_BGT), 0)
+    metrics["policy/entropy"] = (selected_sum(entropy, micro.mask_BGT), jnp.sum(micro.mask_BGT))
+    metrics["policy/sampler_gap"] = (jnp.sum(gap), jnp.sum(known))
     metrics["policy/sampler_gap_max"] = (jnp.max(gap), jnp.ones((), jnp.int32))
     return numerator, (denominator, metrics)
 

@@ -58,8 +58,8 @@ def oracle(name, s: Signals, spec):
       value = 0 if flat[b] else r[b, g] - np.mean(others)
     elif name == "batch_normalized":
       value = centered[b, g] / (std(r.ravel(), 1) + spec.advantage_epsilon)
-    elif name == "group_then_batch":
-      value = centered[b, g] / (std(centered.ravel()) + 1e-8)
+    elif name == "group_then_batch":  # whitened over tokens, as verl and OpenRLHF do
+      value, token = centered[b, g], [*token, *[centered[b, g]] * len(tokens)]
     elif name == "remax":
       value = r[b, g] - s.greedy_B[b]
     elif name == "length_weighted":
@@ -109,7 +109,7 @@ def oracle(name, s: Signals, spec):
       raise AssertionError(f"no oracle for {name}")
     out[b, g] = value
   if token:
-    out = (out - np.mean(token)) / (std(token) + 1e-8)
+    out = (out - np.mean(token)) / np.sqrt(std(token) ** 2 + 1e-8)
   return np.where(mask, out, 0)
 
 
@@ -160,7 +160,8 @@ def test_absent_members_count_for_nothing(name):
   np.testing.assert_array_equal(got[:, 3:], 0)
 
 
-OWN_RULES = {"none", "remax", "reinforce_pp", "gae", "shrunken", "process", "multi_scale"}
+# Rows whose flat group is not 0 beside others with signal: no group at all, or (group_then_batch) whitened over tokens.
+OWN_RULES = {"group_then_batch", "none", "remax", "reinforce_pp", "gae", "shrunken", "process", "multi_scale"}
 
 
 @pytest.mark.parametrize("name", sorted(set(ADVANTAGES) - OWN_RULES))

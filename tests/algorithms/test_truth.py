@@ -58,6 +58,14 @@ def test_kl_values(x64):
   np.testing.assert_allclose(values["k2"], 0.0248624, atol=1e-6)
 
 
+def test_over_whole_completions_only_k1_in_the_reward_is_exact(x64):
+  biases = truth.whole_kl_biases()
+  assert biases.pop(truth.TO_GO) <= 1e-12
+  assert min(biases.values()) > 0.05
+  np.testing.assert_allclose(biases["k2"], biases["exact at each visited state"], rtol=1e-9)
+  assert all(f"| {name} | {bias:.4f} |" in DOCUMENT.read_text() for name, bias in biases.items())
+
+
 def test_the_document_is_what_the_lab_computes(x64):
   text = DOCUMENT.read_text()
   for name, gradient in truth.kl_gradients().items():

@@ -121,3 +121,24 @@ def test_a_bad_batch_is_skipped_through_the_step(cfg, params, batch):
   after, metrics = step(state, bad, make_spec("grpo"), OPTIMIZER, TEMPERATURE, cfg=cfg, cut=WHOLE)
   jax.tree.map(np.testing.assert_array_equal, (after.params, after.opt_state), (state.params, state.opt_state))
   assert (int(after.step), int(after.skipped), int(metrics["update/skipped"][0])) == (1, 1, 1)
+
+
+def test_a_divisor_below_one_divides(cfg, params, batch):
+  """A denominator that is no count is not clamped to 1: twelve completions by 1/100 give .12."""
+  plain = {"advantage": "centered", "kl": "off", "reduction": "constant"}
+  small, one = (result(cfg, params, batch, reduction_divisor=d, **plain)[0] for d in (0.01, 1.0))
+  assert tiny.gap(jax.tree.map(lambda a: a / 100, small), one) <= 1e-5
+
+
+def test_stale_rollouts_do_not_cost_the_update(cfg, params, batch):
+  """Records 100 nats off, or impossible, in every place at once: the update is made, and says how many."""
+  old, ref, behavior = (np.array(a) for a in (batch.old_logps_BGT, batch.ref_logps_BGT, batch.behavior_logps_BGT))
+  old[0, 0, 0] -= 100
+  ref[0, 1, 0] += 100
+  old[1, 0, 0] = ref[1, 1, 0] = behavior[0, 1, 1] = -np.inf
+  stale = batch.replace(old_logps_BGT=old, ref_logps_BGT=ref, behavior_logps_BGT=behavior)
+  _, metrics = result(cfg, params, stale)
+  assert metrics["update/skipped"] == 0 and all(np.isfinite(n) for n in metrics.values())
+  names = ("policy/ratio_bounded", "policy/kl_bounded", "policy/old_infinite", "policy/reference_infinite",
+           "policy/behavior_infinite")
+  assert all(metrics[name] > 0 for name in names)
