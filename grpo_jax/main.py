@@ -12,17 +12,25 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from grpo_jax.config.identity import identity
+from grpo_jax.config.local_paths import check_local
 from grpo_jax.config.mistakes import check_readable, check_result, config_file, told
 from grpo_jax.quiet import quiet
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; fields can be replaced: --config.a.b=value.")
-PREEMPTED_STATUS = 143  # as of a process that SIGTERM ended; schedulers requeue on it
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default runs/NAME-HASH of the config.")
 STRICT = flags.DEFINE_bool("strict", False, "Stop at the first finding of the doctor: --config.doctor.strict=True.")
 
 
 def run(config, workdir: pathlib.Path) -> dict:
-  """All stages of `config.task` in `workdir`; returns the summary."""
+  """All stages of `config.task` in `workdir`, which is this process's until the end; returns the summary."""
+  from grpo_jax.distributed.owner import released
+
+  check_local({"workdir": str(workdir)} | config.to_dict())
+  with released(workdir):
+    return _run(config, workdir)
+
+
+def _run(config, workdir: pathlib.Path) -> dict:
   import jax
 
   from grpo_jax.distributed.multihost import check_agreement, code_version, is_first
@@ -116,27 +124,40 @@ def _leave(error: Exception, file: str):
 def main(argv):
   """Runs the config of the flags in its workdir; bad input ends in one sentence and exit status 1.
 
-  Exit status 143 says that the run was asked to stop (SIGTERM) and has saved: the same command continues it.
+  Exit status 143 (130 after Ctrl-C, 129 after SIGHUP) says that the run was asked to stop and has saved: the same
+  command continues it. 70 says that other processes of the run are gone; the same command continues it too.
   """
   if len(argv) > 1:
     raise app.UsageError(f"unknown arguments {argv[1:]}")
-  from grpo_jax.distributed.multihost import initialize
+  from grpo_jax.distributed.multihost import LostPeers, initialize, leave_lost, peers_lost
   from grpo_jax.distributed.preemption import Preempted
   from grpo_jax.rewards.self_test import RewardError
 
   quiet()
   config = CONFIG.value
   config.doctor.strict = config.doctor.strict or STRICT.value
-  initialize()
+  try:
+    initialize()
+  except ValueError as error:
+    sys.exit(f"error: {error}")
+  except LostPeers as error:
+    leave_lost(error)
   workdir = pathlib.Path(WORKDIR.value or f"runs/{config.name}-{identity(config)}")
   print(f"workdir: {workdir}", flush=True)
   try:
     run(config, workdir)
   except Preempted as stop:
     print(f"preempted: {stop}", flush=True)
-    sys.exit(PREEMPTED_STATUS)
+    sys.exit(stop.status)
+  except KeyboardInterrupt:
+    print("stopped between steps; what was saved before is whole, and the same command continues", flush=True)
+    sys.exit(130)
   except (ValueError, RewardError, MemoryError) as error:
     sys.exit(f"error: {error}")
+  except RuntimeError as error:
+    if not peers_lost(error):
+      raise
+    leave_lost(error)
   except OSError as error:
     sys.exit(f"error: {error}; what was saved before is whole: make room or restore access, and run the same command")
 

@@ -4,7 +4,8 @@
 #
 #   launch/babysit.sh [--dry-run] ARGS…      (the ARGS of launch/tpu_pod.sh run; --workdir must outlive the pod)
 #
-# A pod that is there is adopted. A run whose log ends in `error: …` needs its user: this gives up at once.
+# A pod that is there is adopted. A run whose log has `error: …` needs its user: this gives up at once. A run that ended
+# with `lost: …` (exit 70: other processes are gone) is started again.
 # Environment: that of launch/tpu_pod.sh; ATTEMPTS (30: creations and starts together), POLL (60 s between looks),
 # MAX_DELAY (1800 s; the wait after a failure doubles from POLL up to it), STOP_WHEN_DONE (0; 1: deletes the pod).
 set -euo pipefail

@@ -1,10 +1,12 @@
 """Many processes as one run: joining, agreeing at the start, gathering small arrays, and never waiting for ever."""
 
+import errno
 import faulthandler
 import functools
 import hashlib
 import os
 import pathlib
+import socket
 import sys
 import threading
 from collections.abc import Mapping
@@ -15,7 +17,12 @@ from jax.experimental import multihost_utils
 
 EXPLICIT = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 DETECT = "GRPO_MULTIHOST"  # 1: TPU pods, GKE and Slurm say themselves who they are
-DEADLINE_STATUS = 70  # exit status of a process whose peers did not answer
+DEADLINE_STATUS = 70  # exit status of a process whose peers did not answer; launch/ starts the run again
+JOIN_SECONDS = "GRPO_JOIN_SECONDS"  # how long a process waits for all others to join, default 300
+
+
+class LostPeers(RuntimeError):
+  """Other processes of the run are gone, or could not be joined. The same command continues."""
 
 
 def initialize() -> None:
@@ -25,6 +32,7 @@ def initialize() -> None:
 
   Raises:
     ValueError: some of the three explicit variables are set and not all.
+    LostPeers: the coordinator's port is taken, or not all processes joined in time.
   """
   given = [name for name in EXPLICIT if os.environ.get(name)]
   if given and len(given) < len(EXPLICIT):
@@ -32,11 +40,46 @@ def initialize() -> None:
     raise ValueError(f"{given[0]}={os.environ[given[0]]!r} is set but {missing} is not; set all three or none.")
   if given:
     address, count, index = (os.environ[name] for name in EXPLICIT)
-    jax.distributed.initialize(address, int(count), int(index))
+    seconds = int(os.environ.get(JOIN_SECONDS) or 300)
+    if int(index) == 0:
+      _check_port(address)
+    try:
+      jax.distributed.initialize(address, int(count), int(index), initialization_timeout=seconds)
+    except RuntimeError as error:
+      raise LostPeers(f"process {index} could not join the {count} processes at {address} within {JOIN_SECONDS}={seconds}"
+                      f" s ({str(error).splitlines()[0][:200]}); start all of them again.") from error
   elif os.environ.get(DETECT) == "1":
     jax.distributed.initialize()
   if not is_first():
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115  for as long as the process lives
+
+
+def _check_port(address: str) -> None:
+  """Raises LostPeers where the coordinator could not listen: jax itself would crash, and the others wait."""
+  host, _, port = address.rpartition(":")
+  try:
+    socket.create_server((host.strip("[]"), int(port))).close()
+  except OSError as error:
+    if error.errno == errno.EADDRINUSE:
+      raise LostPeers(f"JAX_COORDINATOR_ADDRESS={address!r}: another process listens at this port; choose another one, in "
+                      "all processes.") from error
+
+
+def peers_lost(error: BaseException) -> bool:
+  """Whether an error of the runtime says that another process does not answer."""
+  runtime = type(error).__name__ in ("XlaRuntimeError", "JaxRuntimeError")
+  signs = ("Gloo", "gloo", "UNAVAILABLE", "DEADLINE_EXCEEDED", "heartbeat", "coordination", "Connection", "barrier")
+  return runtime and jax.process_count() > 1 and any(sign in str(error) for sign in signs)
+
+
+def leave_lost(error: BaseException) -> None:
+  """Says that peers are lost and ends the process at once: an ordinary end would wait for them."""
+  first = (str(error).strip().splitlines() or [""])[0][:200]
+  sentence = first if isinstance(error, LostPeers) else (
+    f"another process of this run is gone or does not answer ({first}); the same command continues from the last "
+    "checkpoint")
+  print(f"lost: {sentence}", file=sys.stderr, flush=True)
+  os._exit(DEADLINE_STATUS)
 
 
 def is_first() -> bool:
@@ -137,7 +180,7 @@ class Deadline:
       faulthandler.cancel_dump_traceback_later()
 
   def _expire(self) -> None:
-    print(f"error: process {jax.process_index()}: {self._what} took more than distributed.deadline_seconds="
+    print(f"lost: process {jax.process_index()}: {self._what} took more than distributed.deadline_seconds="
           f"{self._seconds:g}; another process may be gone. The same command continues from the last checkpoint.",
           file=sys.stderr, flush=True)
     faulthandler.dump_traceback(all_threads=True)

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 from grpo_jax.config.identity import ENDS, identity_items, resumable
 from grpo_jax.distributed.multihost import barrier, code_version, is_first
+from grpo_jax.distributed.owner import own
 from grpo_jax.metrics import backed_up, write_whole
 from grpo_jax.reading import read_json
 from grpo_jax.runs.inputs import other_contents, read_inputs, rewritten
@@ -69,8 +70,10 @@ def claim(workdir: pathlib.Path, config: ConfigDict, inputs: dict | None = None,
     extend: whether a run in it may go on with more iterations and another layout; else only with free keys changed.
   Raises:
     ValueError: the run in it differs from this config, or its inputs had other contents; the sentence names the keys.
+    Held: another process has the workdir. Nothing in it was touched.
   """
   if is_first():
+    own(workdir)
     _claim(pathlib.Path(workdir), config, inputs, extend)
   barrier("claim")
 

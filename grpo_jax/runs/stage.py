@@ -2,12 +2,14 @@
 
 import json
 import pathlib
+import signal
 import time
 
 import jax
 from ml_collections import ConfigDict
 
 from grpo_jax.distributed.multihost import Deadline, barrier, is_first
+from grpo_jax.distributed.owner import check_owned
 from grpo_jax.distributed.preemption import Preempted, Preemption
 from grpo_jax.metrics import MetricsLog, read_rows, write_whole
 from grpo_jax.runs.claim import recorded_inputs
@@ -55,6 +57,7 @@ class Stage:
   def warm_up(self, state) -> None:
     """Compiles what saving needs, and reads the newest checkpoint that is whole: where this stage starts."""
     self.saved.warm_up(state)
+    check_owned(self.directory)
     try:
       if self.start:
         self.start, self._newest = self.saved.newest(state)
@@ -71,6 +74,7 @@ class Stage:
     if self.start:
       state, self._newest = self._newest, None
       print(f"{self.name}: resumed at {self.start} of {self.total} from {self.directory}", flush=True)
+    check_owned(self.directory)
     if not self.done:
       self._metrics.resume(self.start if self.start else -1)
       for row in read_rows(self._metrics.path):
@@ -118,6 +122,7 @@ class Stage:
     leave = self._preemption.reached() and step < self.total
     if leave or step == self.total or (self.every and step % self.every == 0):
       self._metrics.sync()
+      check_owned(self.directory)
       if name := rewritten(self._inputs):
         raise ValueError(f"{name} was rewritten while this run reads it, so {self.name} step {step} is not saved; "
                          "restore it and run the same command, which goes on from the last checkpoint.")
@@ -125,7 +130,8 @@ class Stage:
     if leave:
       self.saved.wait()
       self._leave()
-      raise Preempted(f"saved {self.name} step {step} of {self.total}; the same command continues from there")
+      said = f"saved {self.name} step {step} of {self.total}; the same command continues from there"
+      raise Preempted(said, self._preemption.asked or signal.SIGTERM)
 
   def _leave(self) -> None:
     self._deadline.stop()

@@ -15,7 +15,7 @@ import jax
 
 from grpo_jax import main as trainer
 from grpo_jax.distributed.multihost import is_first
-from grpo_jax.distributed.preemption import Preempted
+from grpo_jax.distributed.preemption import SIGNALS, Preempted
 from grpo_jax.reports.records import read_status
 from grpo_jax.rewards.self_test import RewardError
 from grpo_jax.sweeps.spec import Run
@@ -106,7 +106,7 @@ def attempt_isolated(run: Run, arguments: argparse.Namespace, *, wait: bool = Fa
   before = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
   status = child.wait()
   signal.signal(signal.SIGTERM, before)
-  if status in (trainer.PREEMPTED_STATUS, -signal.SIGTERM):
+  if status in (*(128 + n for n in SIGNALS), -signal.SIGTERM):
     raise Preempted(f"{run.name}; the same command continues")
   with held(run.workdir, wait=False) as free:
     if free and read_status(run.workdir)["state"] not in ("done", "failed"):

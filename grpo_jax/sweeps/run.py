@@ -19,7 +19,6 @@ import time
 
 import jax
 
-from grpo_jax import main as trainer
 from grpo_jax.distributed.mesh import make_mesh
 from grpo_jax.distributed.multihost import initialize, is_first
 from grpo_jax.distributed.preemption import Preempted
@@ -181,7 +180,7 @@ def main() -> None:
     failed = sweep_main(parsed())
   except Preempted as stop:
     print(f"preempted: {stop}", flush=True)
-    sys.exit(trainer.PREEMPTED_STATUS)
+    sys.exit(stop.status)
   except (ValueError, OSError) as error:
     sys.exit(f"error: {error}")
   sys.exit(min(failed, MOST))

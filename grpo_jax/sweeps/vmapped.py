@@ -18,6 +18,7 @@ from grpo_jax.algorithms.spec import initial_state
 from grpo_jax.checkpoint import Checkpoints
 from grpo_jax.config.identity import flat, identity
 from grpo_jax.data.order import Stream
+from grpo_jax.distributed.owner import released
 from grpo_jax.evaluation.heldout import Answers
 from grpo_jax.metrics import MetricsLog
 from grpo_jax.runs.claim import claim
@@ -180,6 +181,12 @@ def run_vmapped(configs: list[ConfigDict], workdirs: list, sft_params=None, devi
   setup = make_setup(configs[0], devices=devices[:1])
   setup = dataclasses.replace(setup, cfg=dataclasses.replace(setup.cfg, attention="xla"))
   arms = Arms(configs, workdirs, setup)
+  with released(*workdirs):
+    return _train(arms, workdirs, configs, sft_params, devices)
+
+
+def _train(arms: Arms, workdirs, configs: list[ConfigDict], sft_params, devices) -> list[dict]:
+  """What `run_vmapped` does once all workdirs are checked: they are this process's until the end."""
   for workdir, config in zip(workdirs, configs, strict=True):
     claim(workdir, config, extend=False)
   name = hashlib.sha256("".join(map(identity, configs)).encode()).hexdigest()[:8]

@@ -31,15 +31,17 @@ def run(workdir, config="tiny_run.py"):
   return done.stdout
 
 
-def killed_run(workdir, lines: int, config="tiny_run.py", by=signal.SIGKILL) -> int:
-  """Starts a run, signals it once it has printed so many lines, and returns its exit status."""
+def killed_run(workdir, lines: int, config="tiny_run.py", by=signal.SIGKILL, times=1) -> int:
+  """Starts a run, signals it once (or so many times) it has printed so many lines, and returns its exit status."""
   process = subprocess.Popen(
     command(workdir, config), cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
   for _ in range(lines):
     if not process.stdout.readline():
       break
   time.sleep(random.random() * 0.05)
-  process.send_signal(by)
+  for _ in range(times):
+    process.send_signal(by)
+    time.sleep(0.02 if times > 1 else 0)  # two that are pending at once are one
   process.stdout.read()  # what it still says must not fill the pipe
   return process.wait(60)
 

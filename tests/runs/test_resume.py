@@ -11,7 +11,6 @@ import pytest
 from killed import ROOT, command, environment, killed_run, leaves, rows, run
 
 from grpo_jax.checkpoint import Checkpoints
-from grpo_jax.main import PREEMPTED_STATUS
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +48,18 @@ def test_twenty_kills_at_random_moments_lose_nothing(whole, tmp_path):
       assert leaves(tmp_path / str(i), stage) == leaves(whole, stage)
 
 
-def test_a_run_that_is_asked_to_stop_saves_and_goes_on_bit_for_bit(whole, tmp_path):
-  assert killed_run(tmp_path, 5, by=signal.SIGTERM) == PREEMPTED_STATUS
+@pytest.mark.parametrize("by", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGHUP])
+def test_a_run_that_is_asked_to_stop_saves_and_goes_on_bit_for_bit(whole, tmp_path, by):
+  assert killed_run(tmp_path, 5, by=by) == 128 + by
   assert "sft: resumed at" in run(tmp_path)
+  for stage in ("sft", "rl"):
+    assert rows(tmp_path, stage) == rows(whole, stage)
+    assert leaves(tmp_path, stage) == leaves(whole, stage)
+
+
+def test_a_second_signal_leaves_at_once_and_loses_nothing_that_was_saved(whole, tmp_path):
+  assert killed_run(tmp_path, 5, by=signal.SIGINT, times=2) == 128 + signal.SIGINT
+  run(tmp_path)
   for stage in ("sft", "rl"):
     assert rows(tmp_path, stage) == rows(whole, stage)
     assert leaves(tmp_path, stage) == leaves(whole, stage)
