@@ -16,5 +16,5 @@ def check_local(values: Any, key: str = "") -> None:
     for value in values:
       check_local(value, key)
   elif isinstance(values, str) and "://" in values and _NAMES_PATH.search(key):
-    raise ValueError(f"{key}={values!r} is an address, and paths must be local; mount the bucket (gcsfuse) or copy it, and "
-                     "give that folder.")
+    raise ValueError(f"{key}={values!r} is an address, and paths must be local; mount the bucket (gcsfuse) or copy it, "
+                     "and give that folder.")

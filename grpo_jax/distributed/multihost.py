@@ -46,8 +46,8 @@ def initialize() -> None:
     try:
       jax.distributed.initialize(address, int(count), int(index), initialization_timeout=seconds)
     except RuntimeError as error:
-      raise LostPeers(f"process {index} could not join the {count} processes at {address} within {JOIN_SECONDS}={seconds}"
-                      f" s ({str(error).splitlines()[0][:200]}); start all of them again.") from error
+      raise LostPeers(f"process {index} could not join the {count} processes at {address} within "
+                      f"{JOIN_SECONDS}={seconds} s ({str(error).splitlines()[0][:200]}); start all of them again.") from error
   elif os.environ.get(DETECT) == "1":
     jax.distributed.initialize()
   if not is_first():
@@ -61,8 +61,8 @@ def _check_port(address: str) -> None:
     socket.create_server((host.strip("[]"), int(port))).close()
   except OSError as error:
     if error.errno == errno.EADDRINUSE:
-      raise LostPeers(f"JAX_COORDINATOR_ADDRESS={address!r}: another process listens at this port; choose another one, in "
-                      "all processes.") from error
+      raise LostPeers(f"JAX_COORDINATOR_ADDRESS={address!r}: another process listens at this port; choose another one, "
+                      "in all processes.") from error
 
 
 def peers_lost(error: BaseException) -> bool:

@@ -1,4 +1,4 @@
-"""A workdir has one owner: a second process touches nothing, a dead owner is replaced, one that lost it writes no more."""
+"""A workdir has one owner: a second process touches nothing, a dead one is replaced, a former one writes no more."""
 
 import fcntl
 import json
@@ -81,7 +81,7 @@ def test_who_lost_the_folder_writes_no_more(tmp_path):
   owner.own(tmp_path)
   owner.check_owned(tmp_path / "rl")
   elsewhere(tmp_path, time.time(), pid=7)
-  with pytest.raises(owner.Held, match="process 7 on elsewhere .* This process had it before and writes no more"):
+  with pytest.raises(owner.Held, match=r"process 7 on elsewhere .* This process had it before and writes no more"):
     owner.check_owned(tmp_path / "rl")
   owner.release(tmp_path)
   assert "elsewhere" in (tmp_path / "owner.json").read_text()  # the other's hold is not ours to end
