@@ -46,8 +46,9 @@ def initialize() -> None:
     try:
       jax.distributed.initialize(address, int(count), int(index), initialization_timeout=seconds)
     except RuntimeError as error:
-      raise LostPeers(f"process {index} could not join the {count} processes at {address} within "
-                      f"{JOIN_SECONDS}={seconds} s ({str(error).splitlines()[0][:200]}); start all of them again.") from error
+      why = str(error).splitlines()[0][:200]
+      raise LostPeers(f"process {index} could not join the {count} processes at {address} within {JOIN_SECONDS}={seconds}"
+                      f" s ({why}); start all of them again.") from error
   elif os.environ.get(DETECT) == "1":
     jax.distributed.initialize()
   if not is_first():

@@ -1,8 +1,8 @@
 """Who owns a workdir: one process at a time, so no two write one log or rename each other's checkpoints.
 
 `owner.json` names host, process, since when, and the last heartbeat. Two means keep a second process out: flock,
-which the kernel releases with its process, and, where that does not hold (other hosts, buckets), the heartbeat. An owner that has
-not beaten for `LEASE` seconds, or whose process is gone from this host, is dead, and its folder is taken over.
+which the kernel releases with its process, and, where that does not hold (other hosts, buckets), the heartbeat. An owner
+that has not beaten for `LEASE` seconds, or whose process is gone from this host, is dead, and its folder is taken over.
 """
 
 import contextlib
@@ -121,7 +121,8 @@ def _sentence(workdir: pathlib.Path, other: dict) -> str:
     return f"workdir {workdir} is held by another process; wait for it or give another --workdir."
   since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(other.get("since", 0)))
   return (f"workdir {workdir} is held by process {other.get('pid')} on {other.get('host')} since {since}; wait for it"
-          f" or end it, or give another --workdir (a dead process's hold ends by itself, on another host after {LEASE:g} s).")
+          f" or end it, or give another --workdir (a dead process's hold ends by itself, on another host after"
+          f" {LEASE:g} s).")
 
 
 def own(workdir) -> None:
