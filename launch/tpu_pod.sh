@@ -68,11 +68,7 @@ case "$verb" in
   push) push ;;
   run)
     [ $# -gt 0 ] || usage 2 >&2
-    case " $* " in
-      *" --workdir="*"://"*) fail "--workdir must be a folder: the bucket is mounted at /mnt/bucket" ;;
-      *" --workdir="*) ;;
-      *) [ -z "${BUCKET:-}" ] || fail "BUCKET=$BUCKET is set but no --workdir=/mnt/bucket/…: the run would be lost with the pod" ;;
-    esac
+    case "${BUCKET:-} $* " in [!\ ]*" --workdir="* | " "*) ;; *) fail "BUCKET=$BUCKET needs --workdir=/mnt/bucket/…" ;; esac
     settings="GRPO_MULTIHOST=1 JAX_EXTRA=tpu VENV=\$HOME/venv${BUCKET:+ BUCKET=$BUCKET}"
     ssh_to all "cd grpo_jax && $settings launch/run.sh --background $(show "$@")"
     ;;

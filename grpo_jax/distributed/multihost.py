@@ -47,7 +47,7 @@ def initialize() -> None:
       jax.distributed.initialize(address, int(count), int(index), initialization_timeout=seconds)
     except RuntimeError as error:
       why = str(error).splitlines()[0][:200]
-      raise LostPeers(f"process {index} could not join the {count} processes at {address} within {JOIN_SECONDS}={seconds}"
+      raise LostPeers(f"process {index} could not join the {count} processes at {address} in {JOIN_SECONDS}={seconds}"
                       f" s ({why}); start all of them again.") from error
   elif os.environ.get(DETECT) == "1":
     jax.distributed.initialize()
