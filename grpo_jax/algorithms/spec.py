@@ -161,6 +161,9 @@ def make_spec(preset: str = "grpo", **overrides) -> AlgorithmSpec:
       f"algorithm.pair_loss={spec.pair_loss!r} needs reference log-probabilities and a denominator that no length "
       "enters; set algorithm.kl (e.g. 'k3') and a reduction other than 'token_mean'."
     )
+  if not float(spec.reduction_divisor) > 0:
+    raise ValueError(f"algorithm.reduction_divisor={spec.reduction_divisor!r} must be more than 0 tokens; leave it "
+                     "None in the config for the longest completion.")
   if spec.pass_k < 2:
     raise ValueError(f"algorithm.pass_k={spec.pass_k} must be at least 2; for 1 use advantage='leave_one_out'.")
   return spec
