@@ -2,7 +2,8 @@
 
 `owner.json` names host, process, since when, and the last heartbeat. Two means keep a second process out: flock,
 which the kernel releases with its process, and, where that does not hold (other hosts, buckets), the heartbeat.
-An owner that has not beaten for `LEASE` seconds, or whose process is gone from this host, is dead, and its folder is taken over.
+An owner that has not beaten for `LEASE` seconds, or whose process is gone from this host, is dead, and its folder is
+taken over.
 """
 
 import contextlib
