@@ -7,7 +7,7 @@ table are in baselines.py and token_advantages.py; table.py names them all.
 import jax
 import jax.numpy as jnp
 
-from grpo_jax.algorithms.bounds import alike
+from grpo_jax.algorithms.bounds import flat
 from grpo_jax.types import wide
 
 
@@ -22,13 +22,6 @@ def moments(x, where, axis, ddof: int = 0):
   mean = jnp.sum(jnp.where(where, x, 0), axis, keepdims=True) / jnp.maximum(count, 1)
   square = jnp.sum(jnp.where(where, (x - mean) ** 2, 0), axis, keepdims=True)
   return mean, jnp.sqrt(square / jnp.maximum(count - ddof, 1))
-
-
-def flat(x, where, axis):
-  """Whether all that the mask selects is equal but for rounding, whatever the mean rounds to; dimensions kept."""
-  x = wide(x)
-  low, high = jnp.where(where, x, jnp.inf), jnp.where(where, x, -jnp.inf)
-  return alike(jnp.min(low, axis, keepdims=True), jnp.max(high, axis, keepdims=True))
 
 
 def flat_groups(rewards_BG, present_BG=None):

@@ -5,8 +5,8 @@ from math import comb
 import jax.numpy as jnp
 import numpy as np
 
-from grpo_jax.algorithms.advantages import centered, everyone, flat, flat_groups, moments
-from grpo_jax.algorithms.bounds import alike
+from grpo_jax.algorithms.advantages import centered, everyone, flat_groups, moments
+from grpo_jax.algorithms.bounds import alike, flat
 from grpo_jax.types import wide
 
 

@@ -1,9 +1,8 @@
 """Per-token estimators of KL(policy || reference) from the log-probabilities of sampled tokens (Schulman 2020).
 
 With d = logp - ref_logp within ±20 nats (bounds.py), sampled from the policy. What each does as a loss, on-policy, is
-in the last column, for one token, that is at the visited states: the loss does not see that an earlier token decides
-which states are visited. Only k1 summed over this and later tokens, in the reward, estimates the gradient of the KL of
-whole completions without bias. The truth lab computes both (docs/truth.md).
+in the last column, at the visited states. Of the KL of whole completions only k1 summed over this and later tokens, in
+the reward, has the gradient without bias: the truth lab computes both (docs/truth.md).
 
 | name | value | bias of the value | expected gradient |
 |---|---|---|---|
@@ -17,11 +16,8 @@ whole completions without bias. The truth lab computes both (docs/truth.md).
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from grpo_jax.algorithms.bounds import LIMIT, bounded
-
-LARGEST = float(np.exp(LIMIT))  # of any estimator
+from grpo_jax.algorithms.bounds import LARGEST, bounded
 
 
 def k1(logps, ref_logps, ratio=None):
@@ -49,8 +45,3 @@ def absolute(logps, ref_logps, ratio=None):
 def ratio_k3(logps, ref_logps, ratio):
   """pi / pi_old · k3, both differentiated, at most exp(20): off-policy too (DeepSeek-V3.2, arXiv 2512.02556)."""
   return jnp.minimum(ratio * k3(logps, ref_logps), LARGEST)
-
-
-def at_bound(values, logps, ref_logps):
-  """Tokens whose log-probabilities or whose estimate are so far out that the bound stands in for them."""
-  return (jnp.abs(logps - ref_logps) > LIMIT) | (values >= LARGEST)

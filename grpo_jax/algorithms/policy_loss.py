@@ -3,30 +3,12 @@
 import jax
 import jax.numpy as jnp
 
-from grpo_jax.algorithms.bounds import bounded
-from grpo_jax.algorithms.kl import at_bound
+from grpo_jax.algorithms.bounds import at_bound, bounded, usable
 from grpo_jax.algorithms.preference import group_pairs
 from grpo_jax.algorithms.ratios import beyond, sampler_log_weights, sampler_weights
 from grpo_jax.algorithms.reductions import selected_sum
 from grpo_jax.algorithms.spec import AlgorithmSpec
 from grpo_jax.algorithms.table import KL, RATIOS, REDUCTIONS, SURROGATES, Term
-
-stop = jax.lax.stop_gradient
-
-
-def usable(mask_BGT, recorded: dict):
-  """The mask without tokens that some record calls impossible (-inf), and the share of each record as a metric.
-
-  `recorded`: log-probabilities `[B, G, T]` by whose they are; None where there are none. NaN is not left out: it says
-  that a model is broken, and the update is refused.
-  """
-  count, metrics, left = jnp.sum(mask_BGT), {}, mask_BGT
-  for name, logps_BGT in recorded.items():
-    if logps_BGT is not None:
-      infinite = jnp.isinf(logps_BGT)
-      metrics[f"policy/{name}_infinite"] = (selected_sum(infinite, mask_BGT), count)
-      left = left & ~infinite
-  return left, metrics
 
 
 def policy_loss(
@@ -34,8 +16,6 @@ def policy_loss(
   *, behavior_logps_BGT=None, picked_BGT=None, roles_BG=None, exact_kl_BGT=None, present_BG=None,
 ):
   """(numerator, denominator), metrics of: loss = reduce(-surrogate(ratio, A) · w + beta · KL) + pairs.
-
-  Log-ratios are bounded (bounds.py) before exp; the share of tokens at the bound is a metric.
 
   Args:
     logps_BGT: log-probabilities being differentiated; the others are data.
@@ -47,9 +27,9 @@ def policy_loss(
     picked_BGT: tokens that a covariance row treats apart. roles_BG: +1 best, -1 worst, for the pair loss.
     exact_kl_BGT: full-vocabulary KL per token, for `kl="exact"`. present_BG: members that take part; None is all.
   """
+  stop = jax.lax.stop_gradient
   old_logps = logps_BGT if old_logps_BGT is None else old_logps_BGT
-  records = {"old": old_logps, "reference": ref_logps_BGT, "behavior": behavior_logps_BGT}
-  mask, metrics = usable(mask_BGT, records)
+  mask, metrics = usable(mask_BGT, {"old": old_logps, "reference": ref_logps_BGT, "behavior": behavior_logps_BGT})
   pick = lambda a: jnp.where(mask, a, 0)  # noqa: E731  padding is selected away before it is computed with
   logps = pick(logps_BGT)
   old = stop(pick(old_logps))
@@ -59,12 +39,9 @@ def policy_loss(
   log_ratio = bounded(raw)
   ratio = jnp.exp(log_ratio)
   terms = -SURROGATES[spec.surrogate](Term(ratio, log_ratio, advantage, logps, picked_BGT), spec)
-  shares = {
-    "clip/low": (ratio < 1 - spec.epsilon_low) & (advantage < 0),
-    "clip/high": (ratio > 1 + spec.epsilon_high) & (advantage > 0),
-    "policy/ratio": ratio,
-    "policy/ratio_bounded": beyond(raw),
-  }
+  shares = {"clip/low": (ratio < 1 - spec.epsilon_low) & (advantage < 0),
+            "clip/high": (ratio > 1 + spec.epsilon_high) & (advantage > 0),
+            "policy/ratio": ratio, "policy/ratio_bounded": beyond(raw)}
   if spec.sampler_correction != "off":
     gap = (spec.sampler_correction, old, pick(behavior_logps_BGT), mask)
     shares["policy/sampler_weight"] = sampler_weights(*gap, spec.sampler_low, spec.sampler_high)
@@ -78,8 +55,7 @@ def policy_loss(
     shares["policy/kl_bounded"] = at_bound(shares["policy/kl"], logps, reference)
   if spec.kl != "off" and spec.kl_place == "loss":
     terms = terms + spec.beta * shares["policy/kl"]
-  count = jnp.sum(mask)
-  metrics |= {name: (selected_sum(share, mask), count) for name, share in shares.items()}
+  metrics |= {name: (selected_sum(share, mask), jnp.sum(mask)) for name, share in shares.items()}
   loss, denominator = REDUCTIONS[spec.reduction](jnp.broadcast_to(terms, mask.shape), mask, spec, present_BG)
   if spec.pair_loss != "off":
     pairs, active = group_pairs(logps - reference, mask, roles_BG, spec)

@@ -3,8 +3,9 @@
 import jax
 import jax.numpy as jnp
 
-from grpo_jax.algorithms.advantages import flat, moments
+from grpo_jax.algorithms.advantages import moments
 from grpo_jax.algorithms.baselines import whitened
+from grpo_jax.algorithms.bounds import flat
 from grpo_jax.types import wide
 
 
