@@ -342,6 +342,12 @@ def _words(plain, words, depth):
   return Answer("text", " ".join(text.split()))
 
 
+def _letters(answer):
+  """The letters of a word, "" for what is more than letters."""
+  letters = str(answer.value) if answer.kind in ("text", "choice") else answer.plain
+  return letters.casefold() if letters.isalpha() else ""
+
+
 def _percent(node):
   return ("div", node, ("num", fractions.Fraction(100)))
 
@@ -363,8 +369,8 @@ def equal(gold: Answer, given: Answer) -> bool:
     nodes = [answer.value if answer.kind == "number" else ("div", *answer.value) if len(answer.value) == 2 else None
              for answer in (gold, given)]
     return None not in nodes and expressions.same(*nodes)
-  if {gold.kind, given.kind} == {"choice", "text"} and len(gold.plain) == 1:
-    return gold.plain.casefold() == given.plain.casefold()
+  if {gold.kind, given.kind} in ({"text", "number"}, {"choice", "number"}):  # letters may be a product or a word
+    return _letters(gold) == _letters(given) != ""
   if gold.kind == "several" and len(gold.value) == 1 or given.kind == "several" and len(given.value) == 1:
     if gold.kind != given.kind:
       one = [answer.value[0] if answer.kind == "several" and len(answer.value) == 1 else answer for answer in (gold, given)]
