@@ -18,7 +18,7 @@ _CHARACTERS = str.maketrans(
 )  # fmt: skip
 _SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ", "0123456789-+n")
 _SUBSCRIPT = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
-_SPACING = re.compile(r"\\(?:[!,;: ]|quad\b|qquad\b|displaystyle\b|left(?![a-z])|right(?![a-z])|bigl?\b|bigr\b|Bigl?\b|Bigr\b|hspace\{[^{}]*\}|phantom\{[^{}]*\})")
+_SPACING = re.compile(r"(?<!\\)\\(?:[!,;: ]|quad\b|qquad\b|displaystyle\b|left(?![a-z])|right(?![a-z])|bigl?\b|bigr\b|Bigl?\b|Bigr\b|hspace\{[^{}]*\}|phantom\{[^{}]*\})")
 _WORDS = (
   (r"\\[dtc]frac(?![a-z])", r"\\frac"), (r"\\[dt]binom(?![a-z])", r"\\binom"), (r"\\(?:leq|leqslant)(?![a-z])", r"\\le"),
   (r"\\(?:geq|geqslant)(?![a-z])", r"\\ge"), (r"\\neq(?![a-z])", r"\\ne"), (r"\\(?:varnothing|O)(?![a-z])", r"\\emptyset"),
@@ -33,7 +33,7 @@ _STYLE = re.compile(r"\\(?:mathbf|boldsymbol|bm|mathit|mathcal|overrightarrow|un
 _TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mbox|textnormal|texttt|operatorname|emph|textsf)\s*\{([^{}]*)\}")
 _THOUSANDS = re.compile(r"(?<![\d.,])(\d{1,3})((?:[ ']\d{3})+)(?![\d ]*\d)")
 _MIXED = re.compile(r"(?<![\w.^}/])(\d+)\s*\\frac\s*(\{\d+\}|\d)\s*(\{\d+\}|\d)")
-_MIXED_PLAIN = re.compile(r"(?<![\w.^}/,])(\d+)\s+(?:and\s+)?(\d+)\s*/\s*(\d+)(?![\w.])")
+_MIXED_PLAIN = re.compile(r"(?<![\w.^}/,])(\d+)\s+(?:and\s+)?(\d+)\s*/\s*(\d+)(?!\w|\.\d)")
 
 
 def characters(text: str, digits: bool = False) -> str:
@@ -86,7 +86,7 @@ def plain(text: str) -> str:
   text = text.strip()
   while text and text[-1] in ".;,!?" and not (text[-1] == "!" and re.search(r"[\d)n]!+$", text)):
     text = text[:-1].rstrip()
-  return _one_bracket(text)
+  return one_bracket(text)
 
 
 def _braced(part: str) -> str:
@@ -109,7 +109,7 @@ def _recurring(text: str) -> str:
   return re.sub(r"(\d*)\.(\d*)\((\d+)\)(?!\d)", fraction, text)
 
 
-def _one_bracket(text: str) -> str:
+def one_bracket(text: str) -> str:
   """Many brackets around the same thing as one pair."""
   match = re.fullmatch(r"(\(+)([^()]*)(\)+)", text)
   return f"({match[2]})" if match and len(match[1]) == len(match[3]) > 1 else text

@@ -44,6 +44,7 @@ def read(text: str) -> Answer:
   Raises:
     Unreadable: it is none of the kinds. Bounded: it goes beyond a bound.
   """
+  text = answer_text.one_bracket(text.strip())
   if len(text) > answer_text.LONGEST:
     raise Bounded(f"an answer of more than {answer_text.LONGEST} characters")
   plain = answer_text.plain(text)

@@ -17,7 +17,12 @@ from grpo_jax.rewards.extract import cut, in_tags
 
 _OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 _SYMBOLS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}
-_READABLE = str.maketrans({"×": "*", "·": "*", "÷": "/", "\N{MINUS SIGN}": "-", "[": "(", "]": ")"})
+_READABLE = str.maketrans({"×": "*", "·": "*", "÷": "/", "\N{MINUS SIGN}": "-", "⋅": "*", "∗": "*", "–": "-", "[": "(", "]": ")"})
+_LATEX = (
+  (re.compile(r"\\(?:times|cdot|ast)(?![A-Za-z])"), "*"), (re.compile(r"\\div(?![A-Za-z])"), "/"),
+  (re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}"), r"((\1)/(\2))"),
+  (re.compile(r"\\(?:left|right)(?![A-Za-z])|\\[()\[\],;!]|\\boxed|[${}]"), " "),
+)  # fmt: skip
 _EXPRESSION = re.compile(r"[0-9+\-*/() ]+")
 _LONGEST = 500  # characters of an expression
 
@@ -51,6 +56,10 @@ def solves(expression: str, numbers: Sequence[int], target: int, use_all: bool) 
 
   No sign, no power, no name; nothing is computed unless the numbers are the given ones, so nothing grows large.
   """
+  if len(expression) > 4 * _LONGEST:
+    return False
+  for pattern, plain in _LATEX if "\\" in expression or "$" in expression else ():
+    expression = pattern.sub(plain, expression)
   expression = " ".join(expression.translate(_READABLE).split())
   if len(expression) > _LONGEST or not _EXPRESSION.fullmatch(expression):
     return False

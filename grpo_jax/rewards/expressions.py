@@ -18,7 +18,7 @@ BITS = 4096  # of an exact numerator or denominator
 LARGEST = 10**6  # decimal exponent of a value, and the largest argument of a factorial
 DIGITS = 40
 
-_TOKEN = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+|\\[A-Za-z]+|\*\*|[A-Za-z]|[-+*/^_!|(){}\[\]%,]|\\\\|\S)")
+_TOKEN = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+|\\[A-Za-z]+|\*\*|[A-Za-z]|[-+*/^_!|(){}\[\]%,]|\\\\|\S)", re.ASCII)
 _FUNCTIONS = (
   "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "sin", "cos", "tan", "cot", "sec", "csc", "ln", "lg", "exp",
 )  # fmt: skip
@@ -85,7 +85,7 @@ class _Parser:
         self.take()
         node = ("div", node, self.signed())
       elif self.starts_factor(token):
-        if re.match(r"[\d.]", token) and re.match(r"[\d.]", self.peek(-1)):
+        if re.match(r"[0-9.]", token) and re.match(r"[\d.]", self.peek(-1)):
           raise Unreadable("two numbers side by side")
         node = ("mul", node, self.power())
       else:
@@ -135,7 +135,7 @@ class _Parser:
 
   def atom(self):
     token = self.peek()
-    if re.match(r"[\d.]", token):
+    if re.match(r"[0-9.]", token):
       if len(token) > 1000:
         raise Bounded("a number of more than 1000 digits")
       try:

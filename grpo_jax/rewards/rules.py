@@ -5,54 +5,28 @@ a worker process. Set `function.judges_answer = True` to have it self-tested on 
 """
 
 import dataclasses
-import decimal
 import importlib
 import math
-import re
 from collections.abc import Callable, Mapping
 
 from grpo_jax.data.example import Example
 from grpo_jax.rewards import code_answers, countdown, gym_answers, math_answers, text_rules, token_answers
 from grpo_jax.rewards.calls import Call, Outcome, RuleContext
 from grpo_jax.rewards.extract import cut
-
-# A minus counts as a sign unless it follows an operand: "5-3" ends in 3, "= -3" in -3.
-_NUMBER = re.compile(
-  r"(?P<sign>(?<![\w.)\]])[-+])?\$?"
-  r"(?P<digits>(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
-  r"(?P<exponent>[eE][+-]?[0-9]+)?"
-)
-
-
-def parse_number(text: str, pick: str = "last") -> decimal.Decimal | None:
-  """The last (or first) integer or decimal of a text, exactly; None where there is none.
-
-  Reads `-$1,234.50.` as -1234.5 and 2e3 as 2000. Linear in the text's length, whatever the number's size: a
-  Decimal is never expanded. Fractions are not numbers here: 3/4 ends in 4 (use the rule `math`).
-
-  Raises:
-    ValueError: `pick` is neither "last" nor "first".
-  """
-  if pick not in ("last", "first"):
-    raise ValueError(f"pick={pick!r} must be 'last' or 'first'.")
-  found = None
-  for match in _NUMBER.finditer(text.replace(math_answers.UNICODE_MINUS, "-")):
-    found = match
-    if pick == "first":
-      break
-  if found is None:
-    return None
-  try:
-    return decimal.Decimal("".join(part or "" for part in found.groups()).replace(",", ""))
-  except decimal.InvalidOperation:  # an exponent beyond 10^18
-    return None
+from grpo_jax.rewards.plain_numbers import gold_number, parse_number
 
 
 def exact(
   completion: str, example: Example, context: RuleContext, after: str | None = None, until: str | None = None,
   before: str | None = None,
 ) -> float:
-  """1 where the completion is the answer, surrounding blanks aside; see `numeric` for what is looked at."""
+  """1 where the completion is the answer, surrounding blanks aside; see `numeric` for what is looked at.
+
+  Raises:
+    ValueError: the answer is blank.
+  """
+  if not example.answer.strip():
+    raise ValueError(f"the answer {example.answer!r} is blank, which would pay for an empty completion; correct it.")
   text = cut(completion, after, until, before)
   return float(text is not None and text.strip() == example.answer.strip())
 
@@ -72,11 +46,9 @@ def numeric(
   `until`, only the text before its next occurrence; with `before`, nothing from its first occurrence on.
 
   Raises:
-    ValueError: the answer holds no number.
+    ValueError: the answer is not one plain number; see `gold_number`.
   """
-  gold = parse_number(example.answer)
-  if gold is None:
-    raise ValueError(f"the answer {example.answer[:80]!r} holds no number; use the rule exact or math.")
+  gold = gold_number(example.answer)
   text = cut(completion, after, until, before)
   return float(text is not None and parse_number(text, pick) == gold)
 
@@ -89,7 +61,7 @@ def format(
   close_tag: str = "</think>",
   opened: bool = False,
 ) -> float:
-  """1 where the completion is exactly one thinking block and then a non-empty answer (the format reward of
+  """1 where the completion is exactly one thinking block, not blank, and then a non-empty answer (the format reward of
   DeepSeek-R1, arXiv:2501.12948, section 2.2.2).
 
   `opened` is for prompts that already end with the opening tag, which the completion then must not repeat.
