@@ -16,6 +16,7 @@ from grpo_jax.config.identity import identity
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; fields can be replaced: --config.a.b=value.")
 PREEMPTED_STATUS = 143  # as of a process that SIGTERM ended; schedulers requeue on it
+GOLDS_READ = 2000  # training examples whose answers must be of a kind that the rules judge
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default runs/NAME-HASH of the config.")
 STRICT = flags.DEFINE_bool("strict", False, "Stop at the first finding of the doctor: --config.doctor.strict=True.")
 
@@ -53,8 +54,10 @@ def run(config, workdir: pathlib.Path) -> dict:
     with Rewards(r.components.to_dict(), **options) as rewards:
       claim(workdir, config)
       if r.self_test:
-        test = rewards.self_test(setup.heldout.examples[: r.self_test])
-        print(f"verifier self-test: gold {test['gold']:.3f}, wrong {test['wrong']:.3f} (n {test['n']})", flush=True)
+        train = [setup.train.source[i] for i in range(min(len(setup.train.source), GOLDS_READ))]
+        test = rewards.self_test(setup.heldout.examples, n=r.self_test, train=train)
+        shares = f"gold {test['gold']:.3f}, wrong {test['wrong']:.3f} (n {test['n']})"
+        print(f"verifier self-test: {shares if test['n'] else 'skipped, no rule judges answers'}", flush=True)
       if config.task == "sft_then_rl":
         params = run_sft(setup, workdir)
       params = (run_fused if config.train.fused_iterations else run_rl)(setup, workdir, rewards, params)

@@ -63,8 +63,9 @@ def _vulgar(match: re.Match) -> str:
 
 def plain(text: str) -> str:
   """An answer without delimiters, markup and spacing commands, with mixed and grouped numbers as LaTeX says them."""
-  text = characters(text).strip()
+  text = re.sub(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]", "", characters(text)).strip()
   text = re.sub(r"\*\*|(?<!\w)__|__(?!\w)|`", "", text) if "^**" not in text and not re.search(r"\w\*\*\w", text) else text
+  text = re.sub(r"(?<!\\)~", " ", text)
   text = text.replace(r"\$", "$").replace(r"\%", "%").replace(r"\#", "#").replace(r"\&", " and ")
   text = re.sub(r"\\\(|\\\)|\\\[(?!\d+(?:\.\d+)?(?:pt|em|ex))|\\\]|\$\$", " ", text) if "$$" in text or r"\(" in text or r"\[" in text else text
   text = re.sub(r"^\$(?!\s*\d[\d,.]*$)([^$]*)\$(.*)$", r"\1\2", text.strip(), flags=re.DOTALL)

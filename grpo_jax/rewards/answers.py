@@ -116,6 +116,7 @@ def _matrix(plain, words, depth):
 def split_top(text: str, marks: str = ",;") -> list[str]:
   """The parts of a text between marks that stand in no bracket, thousands separators aside."""
   parts, depth, start = [], 0, 0
+  text = text.replace(r"\langle", r"\langl(").replace(r"\rangle", r"\rangl)")
   for i, character in enumerate(text):
     if character in _OPEN:
       depth += 1
@@ -124,7 +125,8 @@ def split_top(text: str, marks: str = ",;") -> list[str]:
     elif character in marks and depth <= 0:
       parts.append(text[start:i])
       start = i + 1
-  return [*parts, text[start:]]
+  parts.append(text[start:])
+  return [part.replace(r"\langl(", r"\langle").replace(r"\rangl)", r"\rangle") for part in parts]
 
 
 def _grouped(text: str) -> str | None:
@@ -227,6 +229,8 @@ def _equation(sides, signs, depth):
     return dataclasses.replace(rest, name=name) if rest.kind != "equation" else rest
   if not all(sides):
     raise Unreadable("an equation without a side")
+  if len(sides) == 2 and re.fullmatch(r"\(\s*[A-Za-z](?:_\w)?(?:\s*,\s*[A-Za-z](?:_\w)?)+\s*\)", sides[0]):  # (x, y) = …
+    return _read(sides[1], depth + 1)
   values = [_read(side, depth + 1) for side in sides]
   if any(value.kind != "number" for value in values):
     raise Unreadable("an equation of what are no numbers")
@@ -275,12 +279,13 @@ def _bracketed(plain, words, depth):
   if len(text) > 3 and text.startswith(r"\{") and text.endswith(r"\}") and text.find(r"\}") == len(text) - 2:
     parts = [part.strip() for part in split_top(text[2:-2])]
     return Answer("several", tuple(_spread(_read(part, depth + 1) for part in parts)), unit="{}")
-  match = re.fullmatch(r"([(\[{]|\\langle)(.*)([)\]}]|\\rangle)", text, re.DOTALL)
+  if text.startswith("\\langle") and text.endswith("\\rangle"):
+    text = f"({text[7:-7]})"
+  match = re.fullmatch(r"([(\[{])(.*)([)\]}])", text, re.DOTALL)
   if not match or not _encloses(text):
     return None
   parts = [part.strip() for part in split_top(match[2])]
-  kinds = {r"\langle": "<", r"\rangle": ">"}
-  brackets = kinds.get(match[1], match[1]) + kinds.get(match[3], match[3])
+  brackets = match[1] + match[3]
   if len(parts) == 1:
     if brackets == "[]":
       return Answer("tuple", (_read(parts[0], depth + 1),), unit=brackets)
@@ -301,7 +306,7 @@ def _encloses(text: str) -> bool:
     depth += (character in _OPEN) - (character in _CLOSE)
     if depth == 0 and character in _CLOSE:
       return i == len(text) - 1
-  return text.startswith(r"\langle")
+  return False
 
 
 def _quantity(plain, words, depth):
@@ -426,8 +431,7 @@ def _try_equal(a, b):
 
 
 def _same_tuple(gold, given):
-  alike = gold.unit == given.unit or {gold.unit, given.unit} <= {"()", "<>"}
-  return alike and len(gold.value) == len(given.value) and all(map(equal, gold.value, given.value))
+  return gold.unit == given.unit and len(gold.value) == len(given.value) and all(map(equal, gold.value, given.value))
 
 
 def _same_end(a, b):

@@ -11,7 +11,7 @@ from grpo_jax.rewards.calls import Call, Outcome, RuleContext
 from grpo_jax.rewards.components import Component, check_settings, make_component
 from grpo_jax.rewards.failures import FailureCount
 from grpo_jax.rewards.scores import Scores
-from grpo_jax.rewards.self_test import run_self_test
+from grpo_jax.rewards.self_test import refuse_golds, run_self_test
 from grpo_jax.rewards.workers import WorkerPool
 
 
@@ -96,9 +96,11 @@ class Rewards:
     return Scores(rewards_BG, scores, kinds["error"], kinds["deadline"], failures)
 
   def self_test(
-    self, examples: Sequence[Example], *, n: int = 64, solutions: bool = True
+    self, examples: Sequence[Example], *, n: int = 64, solutions: bool = True, train: Sequence[Example] = ()
   ) -> dict[str, float]:
     """Checks on the first n examples that components which judge answers score gold ones 1 and wrong ones 0.
+
+    First it makes sure that they can judge every answer of `examples` and `train`, where a rule refuses some.
 
     A gold answer is tried as the rule expects it written (behind the option `after`, in a box, …) and as the
     example's solution. Pass `solutions=False` where these are demonstrations that may end in a wrong answer.
@@ -106,6 +108,8 @@ class Rewards:
     Returns {"gold": share of gold texts accepted, "wrong": of wrong answers, "n": examples tried}, all 0 where no
     component judges answers; RewardError where one misjudges.
     """
+    for component in self._components:
+      refuse_golds(component, [*examples, *train], self._evaluate)
     return run_self_test(self._components, examples[:n], self._evaluate, solutions)
 
   def _evaluate(self, component: Component, calls: list[Call]) -> list[Outcome]:

@@ -111,6 +111,7 @@ class Rule:
 
   score: Callable[..., float]
   judges_answer: bool = False  # the gold answer must score 1 and any other 0
+  refuses: bool = False  # raises for answers that it cannot judge; the self-test then tries near misses too
   isolated: bool = False  # run in a worker process, under the deadline
   write: Callable[[str, Mapping], str | None] = write_plain  # (answer, options) -> a completion giving that answer
   sample: str = ""  # an answer in the rule's own form, where that is more than the bare text of a right one
@@ -118,16 +119,17 @@ class Rule:
 
 
 RULES = {
-  "exact": Rule(exact, judges_answer=True),
-  "numeric": Rule(numeric, judges_answer=True),
+  "exact": Rule(exact, judges_answer=True, refuses=True),
+  "numeric": Rule(numeric, judges_answer=True, refuses=True),
   "math": Rule(
     math_answers.math,
     judges_answer=True,
+    refuses=True,
     isolated=True,
     write=math_answers.write,
     prepare=math_answers.prepare,
   ),
-  "string": Rule(text_rules.string, judges_answer=True),
+  "string": Rule(text_rules.string, judges_answer=True, refuses=True),
   "code": Rule(
     code_answers.code,
     judges_answer=True,

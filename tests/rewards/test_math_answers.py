@@ -1,4 +1,4 @@
-"""The rule `math` on worked answers, among them everything that math-verify is known to trip over."""
+"""The rule `math` on worked answers."""
 
 import pytest
 
@@ -19,7 +19,7 @@ CASES = [
   # tags
   ("<answer>72</answer>", "72", 1.0),
   ("The answer is 5? No. <answer>72</answer>", "72", 1.0),
-  ("<answer>5</answer> no: <answer>72</answer>", "72", 1.0),
+  ("<answer>5</answer> no: <answer>72</answer>", "72", 0.0),
   ("<answer>18 dollars</answer>", "18", 1.0),
   ("<answer>x^2 + 3</answer>", "x^2+3", 1.0),
   ("<answer>x^2 + 3</answer>", "3", 0.0),
@@ -33,8 +33,9 @@ CASES = [
   (r"\boxed{(1,2)}", "(1,2)", 1.0),
   (r"\boxed{\text{Yes}}", "Yes", 1.0),
   (r"\boxed{\text{No}}", "Yes", 0.0),
-  # of several boxes the last counts
-  (r"\boxed{3}, no: \boxed{4}", "4", 1.0),
+  # several different boxes are wrong
+  (r"\boxed{3}, no: \boxed{4}", "4", 0.0),
+  (r"\boxed{4}, as said: \boxed{4}", "4", 1.0),
   (r"\boxed{3}, no: $\boxed{4}$", "3", 0.0),
   # hostile text
   ("72\x00", "72", 1.0),
@@ -64,7 +65,7 @@ def test_known_answers(pool):
 def test_after_keeps_earlier_numbers_out(pool):
   text = "The answer: 5 before tax and then 7\n#### 7"
   calls = [call(text, "7"), call(text, "7", after="####"), call("7", "7", after="####")]
-  assert [outcome.score for outcome in pool.run(calls)] == [0.0, 1.0, 0.0]
+  assert [outcome.score for outcome in pool.run(calls)] == [1.0, 1.0, 0.0]
 
 
 def test_an_unreadable_gold_is_an_error_not_a_zero(pool):
@@ -72,6 +73,6 @@ def test_an_unreadable_gold_is_an_error_not_a_zero(pool):
   assert outcome.failure == "error" and "cannot read the answer ''" in outcome.message
 
 
-def test_a_tower_of_powers_meets_the_deadline(pool):
+def test_towers_of_powers_are_bounded(pool):
   outcomes = pool.run([call(r"\boxed{9^{9^{9^9}}}", "72"), call("72", "72")])
-  assert outcomes[0].failure == "deadline" and outcomes[1].score == 1.0
+  assert [(outcome.score, outcome.failure) for outcome in outcomes] == [(0.0, ""), (1.0, "")]

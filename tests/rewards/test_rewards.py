@@ -141,7 +141,7 @@ def test_self_test_with_symbolic_and_with_unreadable_gold():
   with Rewards({"correct": {"rule": "math"}}, **settings) as rewards:
     assert rewards.self_test(gsm8k(HERE.parent / "data" / "gsm8k_sample.jsonl"))["gold"] == 1.0
     assert rewards.self_test([Example("", answer) for answer in answers])["n"] == 8
-    with pytest.raises(RewardError, match="math-verify cannot read the answer ''"):
+    with pytest.raises(RewardError, match="cannot read the answer ''"):
       rewards.self_test([Example("1+1?", "")])
 
 
