@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from grpo_jax.data.answer_values import answer_text, ungrouped
 from grpo_jax.data.example import Example
 
 
@@ -17,7 +18,7 @@ class Fields:
   chosen: str = ""  # column of the preferred completion of a pair, text or messages that end in it; "": none
   rejected: str = ""  # column of the other one
   answer_after: str = (
-    ""  # marker; the answer is what follows its last one, less commas; "": all of the column
+    ""  # marker; the answer is what follows its last one, less thousands separators; "": all of the column
   )
 
   def __post_init__(self):
@@ -35,7 +36,7 @@ class Fields:
       ValueError: a field is missing or wrong; the message begins with `where`.
     """
     prompt = _column(row, self.prompt, where)
-    text = _text(_column(row, self.answer, where)) if self.answer else ""
+    text = answer_text(_column(row, self.answer, where), self.answer, where) if self.answer else ""
     solution = _text(_column(row, self.solution, where)) if self.solution else text if self.answer_after else ""
     pair = [_spoken(_column(row, name, where)) if name else "" for name in (self.chosen, self.rejected)]
     return Example(self._prompt(prompt, where), self._answer(text, where), solution, source, *pair)
@@ -56,7 +57,7 @@ class Fields:
     if not (self.answer_after and self.answer):
       return text
     _, marker, answer = text.rpartition(self.answer_after)
-    answer = answer.strip().replace(",", "")
+    answer = ungrouped(answer.strip())
     if not marker or not answer:
       rule = f"must hold an answer after {self.answer_after!r}; correct it or answer_after"
       raise ValueError(f"{where}: field {self.answer!r} ends in {text[-40:]!r}, {rule}.")

@@ -15,6 +15,7 @@ _ANSWER = re.compile(
   r"[\s*_]*(?:\([^()]{0,40}\)\s*)?(?:(?:is|are|was|should\s+be|must\s+be|would\s+be|equals|=|:|：|是|为|為|es|est|ist|lautet)[\s*_]*)+",
   re.IGNORECASE,
 )  # fmt: skip
+_REASON = re.compile(r"(?<=[\w})\]$%])(?:\*\*)?,?\s+(?:as|because|since|so|which|by|given|when|if|hence|therefore|thus)\b.*$", re.DOTALL)
 _FINAL = re.compile(r"final\s+(?:answer|result)", re.IGNORECASE)
 _NEXT_QUESTION = re.compile(r"(?:^|\s)(?:Q|Question|Problem|Human|User|Exercise)\s*\d*\s*:", re.IGNORECASE)
 _NOT = re.compile(r"(?:\bnot|n't|\bnever|\bcannot be|\bisn't|不是)(?:\s+(?:equal(?:\s+to)?|simply|just|exactly))?[\s:$*({\[\\]*$", re.IGNORECASE)
@@ -162,7 +163,9 @@ def _announced(text: str) -> list[str]:
   if _NEXT_QUESTION.search(segments[-1]):
     _nothing("the completion goes on to another question")
   sentences = [_sentence(segment).rstrip(" ,;") for segment in segments]
-  rest = segments[-1].lstrip()[len(sentences[-1]) :]
+  if len(sentences) == 1:  # what follows is a reason
+    sentences = [_REASON.sub("", sentences[0]) or sentences[0]]
+  rest = segments[-1].lstrip(" *")[len(sentences[-1]) :]
   if _HEDGE.match(rest[:80]):
     _nothing("an answer that is taken back")
   return _clean([_formula(sentence) for sentence in sentences])
@@ -214,10 +217,10 @@ def _last(text: str) -> list[str]:
     if not re.search(r"[A-Za-z]{3,}\s+[$£€¥₹]?[-\d]", sentence):
       return _clean([sentence])
   _clean([sentence])
+  if "=" in sentence and re.search(r"=\s*[-+$\\\d(]", sentence) and not re.match(r"[A-Za-z\\]\S*\s*=[^=]*$", sentence):
+    return [sentence.rpartition("=")[2]]
   said = re.split(r"\b(?:is|are|equals|get|gives|was|have|be)\b|:", sentence)[-1].strip()
   if said and re.match(r"[-+$£€¥₹\\(\[{.]*\s*[\d\\a-zA-Z]", said) and len(said) < 200 and (re.match(r"[-+$£€¥₹(\[{\\.]*\s*[\d\\]", said) or len(said) <= 20):
     return [said]
-  if "=" in sentence and re.search(r"=\s*[-+$\\\d(]", sentence):
-    return [sentence.rpartition("=")[2]]
   numbers = re.findall(r"(?<![\w.])[-+]?[$£€¥₹]?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?", sentence)
   return [numbers[0].rstrip(",")] if len(numbers) == 1 else [sentence]
