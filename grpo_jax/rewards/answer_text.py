@@ -18,7 +18,9 @@ _CHARACTERS = str.maketrans(
 )  # fmt: skip
 _SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ", "0123456789-+n")
 _SUBSCRIPT = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
-_SPACING = re.compile(r"(?<!\\)\\(?:[!,;: ]|quad\b|qquad\b|displaystyle\b|left(?![a-z])|right(?![a-z])|bigl?\b|bigr\b|Bigl?\b|Bigr\b|hspace\{[^{}]*\}|phantom\{[^{}]*\})")
+_SPACING = re.compile(
+  r"(?<!\\)\\(?:[!,;: ]|quad\b|qquad\b|displaystyle\b|left(?![a-z])|right(?![a-z])|bigl?\b|bigr\b|Bigl?\b|Bigr\b|hspace\{[^{}]*\}|phantom\{[^{}]*\})"
+)
 _WORDS = (
   (r"\\[dtc]frac(?![a-z])", r"\\frac"), (r"\\[dt]binom(?![a-z])", r"\\binom"), (r"\\(?:leq|leqslant)(?![a-z])", r"\\le"),
   (r"\\(?:geq|geqslant)(?![a-z])", r"\\ge"), (r"\\neq(?![a-z])", r"\\ne"), (r"\\(?:varnothing|O)(?![a-z])", r"\\emptyset"),
@@ -29,8 +31,12 @@ _WORDS = (
   (r"\\(?:euro|texteuro)(?![a-z])", "€"), (r"\\textdollar(?![a-z])", r"\\$"), (r"\\emptyset", r"\\emptyset "),
 )  # fmt: skip
 _WORD_PATTERNS = [(re.compile(pattern), new) for pattern, new in _WORDS]
-_STYLE = re.compile(r"\\(?:mathbf|boldsymbol|bm|mathit|mathcal|overrightarrow|underline|mathsf|mathtt|displaystyle)\s*\{([^{}]*)\}")
-_TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mbox|textnormal|texttt|operatorname|emph|textsf)\s*\{([^{}]*)\}")
+_STYLE = re.compile(
+  r"\\(?:mathbf|boldsymbol|bm|mathit|mathcal|overrightarrow|underline|mathsf|mathtt|displaystyle)\s*\{([^{}]*)\}"
+)
+_TEXT = re.compile(
+  r"\\(?:text|textbf|textit|textrm|mathrm|mbox|textnormal|texttt|operatorname|emph|textsf)\s*\{([^{}]*)\}"
+)
 _THOUSANDS = re.compile(r"(?<![\d.,])(\d{1,3})((?:[ ']\d{3})+)(?![\d ]*\d)")
 _MIXED = re.compile(r"(?<![\w.^}/])(\d+)\s*\\frac\s*(\{\d+\}|\d)\s*(\{\d+\}|\d)")
 _MIXED_PLAIN = re.compile(r"(?<![\w.^}/,])(\d+)\s+(?:and\s+)?(\d+)\s*/\s*(\d+)(?!\w|\.\d)")
@@ -64,10 +70,16 @@ def _vulgar(match: re.Match) -> str:
 def plain(text: str) -> str:
   """An answer without delimiters, markup and spacing commands, with mixed and grouped numbers as LaTeX says them."""
   text = re.sub(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]", "", characters(text)).strip()
-  text = re.sub(r"\*\*|(?<!\w)__|__(?!\w)|`", "", text) if "^**" not in text and not re.search(r"\w\*\*\w", text) else text
+  text = (
+    re.sub(r"\*\*|(?<!\w)__|__(?!\w)|`", "", text) if "^**" not in text and not re.search(r"\w\*\*\w", text) else text
+  )
   text = re.sub(r"(?<!\\)~", " ", text)
   text = text.replace(r"\$", "$").replace(r"\%", "%").replace(r"\#", "#").replace(r"\&", " and ")
-  text = re.sub(r"\\\(|\\\)|\\\[(?!\d+(?:\.\d+)?(?:pt|em|ex))|\\\]|\$\$", " ", text) if "$$" in text or r"\(" in text or r"\[" in text else text
+  text = (
+    re.sub(r"\\\(|\\\)|\\\[(?!\d+(?:\.\d+)?(?:pt|em|ex))|\\\]|\$\$", " ", text)
+    if "$$" in text or r"\(" in text or r"\[" in text
+    else text
+  )
   text = re.sub(r"^\$(?!\s*\d[\d,.]*$)([^$]*)\$(.*)$", r"\1\2", text.strip(), flags=re.DOTALL)
   text = re.sub(r"(\d)\{,\}(?=\d{3})", r"\1", text)
   text = re.sub(r"(?<=\d)\\[,!;: ](?=\d{3}(?!\d))", "", text)

@@ -17,7 +17,10 @@ _NAMES = {
 _CANONICAL = {word: unit for unit, names in _NAMES.items() for word in (unit, *names.split())}
 _SIGNS = "$£€¥₹"
 _POWER = r"(?:\s*\^\s*\{?\s*-?\d\s*\}?)?"
-_UNIT = re.compile(rf"^(.*?[\d)}}\]!])(\s*)([A-Za-zÅ°¢%][A-Za-z.'\-]*{_POWER}(?:[\s/*]+[A-Za-z0-9^{{}}.,\-']+|\s*\\cdot\s*[A-Za-z]+)*)$", re.DOTALL)
+_UNIT = re.compile(
+  rf"^(.*?[\d)}}\]!])(\s*)([A-Za-zÅ°¢%][A-Za-z.'\-]*{_POWER}(?:[\s/*]+[A-Za-z0-9^{{}}.,\-']+|\s*\\cdot\s*[A-Za-z]+)*)$",
+  re.DOTALL,
+)
 _DEGREES = re.compile(r"^(.*?)\s*\^\s*\{?\s*\\circ\s*\}?\s*([CF]?)$", re.DOTALL)
 
 
@@ -53,7 +56,9 @@ def split_unit(text: str) -> tuple[str, str]:
   match = _UNIT.match(text)
   if match and _is_unit(match[1], bool(match[2]), match[3]):
     unit = canonical(match[3])
-    return match[1], sign if sign and not _CANONICAL.get(unit) else unit if not sign or unit == sign else f"{sign}/{unit}"
+    return match[1], sign if sign and not _CANONICAL.get(
+      unit
+    ) else unit if not sign or unit == sign else f"{sign}/{unit}"
   return text, sign
 
 

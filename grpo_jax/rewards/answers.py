@@ -4,11 +4,10 @@
 """
 
 import dataclasses
-import fractions
 import functools
 import re
 
-from grpo_jax.rewards import answer_text, expressions
+from grpo_jax.rewards import answer_text, expressions, values
 from grpo_jax.rewards.answer_units import split_unit
 from grpo_jax.rewards.expressions import Bounded, Unreadable
 
@@ -45,6 +44,8 @@ def read(text: str) -> Answer:
     Unreadable: it is none of the kinds. Bounded: it goes beyond a bound.
   """
   text = answer_text.one_bracket(text.strip())
+  if re.search(r"\d{400}", text):
+    raise Bounded("a number of 400 digits or more")
   if len(text) > answer_text.LONGEST:
     raise Bounded(f"an answer of more than {answer_text.LONGEST} characters")
   plain = answer_text.plain(text)
@@ -71,7 +72,10 @@ def _special(plain, words, depth):
   squeezed = re.sub(r"\s", "", plain)
   if squeezed in (r"\emptyset", r"\{\}", "{}"):
     return Answer("empty", ())
-  if squeezed in (r"\mathbb{R}", r"x\in\mathbb{R}", r"(-\infty,\infty)", r"(-\infty,+\infty)") or words.lower() == "all real numbers":
+  if (
+    squeezed in (r"\mathbb{R}", r"x\in\mathbb{R}", r"(-\infty,\infty)", r"(-\infty,+\infty)")
+    or words.lower() == "all real numbers"
+  ):
     return Answer("region", ((None, None, False, False),))
   return None
 
@@ -98,9 +102,13 @@ def _based(plain, words, depth):
 def _clock(plain, words, depth):
   match = re.fullmatch(r"(\d{1,2}):([0-5]\d)(?::([0-5]\d))?\s*([ap]\.?\s?m\.?)?", words, re.IGNORECASE)
   if match and (int(match[1]) < 25):
-    return Answer("time", (int(match[1]), int(match[2]), int(match[3] or 0)), re.sub(r"[^apm]", "", (match[4] or "").lower()))
+    return Answer(
+      "time", (int(match[1]), int(match[2]), int(match[3] or 0)), re.sub(r"[^apm]", "", (match[4] or "").lower())
+    )
   parts = re.split(r"\s*(?::|\\colon)\s*", words)
-  if len(parts) > 1 and all(re.fullmatch(r"[\d.\\a-z{}/^+\- ]+", part) and re.search(r"\d|sqrt", part) for part in parts):
+  if len(parts) > 1 and all(
+    re.fullmatch(r"[\d.\\a-z{}/^+\- ]+", part) and re.search(r"\d|sqrt", part) for part in parts
+  ):
     return Answer("ratio", tuple(expressions.parse(part) for part in parts))
   return None
 
@@ -177,13 +185,13 @@ def _united(members):
     if member.kind == "several":
       pieces += [(node, node, True, True) for node in (part.value for part in member.value if part.kind == "number")]
     elif member.kind != "empty":
-      pieces += _as_region(member) or [None]
+      pieces += as_region(member) or [None]
   if None in pieces:
     raise Unreadable("a union of what are no intervals")
   return Answer("region", tuple(pieces))
 
 
-def _as_region(answer):
+def as_region(answer):
   """The pieces of a region, or of a pair in brackets that may be an interval."""
   if answer.kind == "region":
     return answer.value
@@ -211,7 +219,9 @@ def _relations(plain, words, depth):
   text = re.sub(r"^\\\{\s*[a-z]\s*(?:\\in\s*\\mathbb\{R\}\s*)?[|:]\s*(.*)\\\}$", r"\1", plain)
   if text != plain:
     return _read(text.strip(), depth + 1)
-  signs = [re.sub(r"\\le|<=", "≤", re.sub(r"\\ge|>=", "≥", re.sub(r"\\ne|!=", "≠", sign))) for sign in _RELATION.findall(plain)]
+  signs = [
+    re.sub(r"\\le|<=", "≤", re.sub(r"\\ge|>=", "≥", re.sub(r"\\ne|!=", "≠", sign))) for sign in _RELATION.findall(plain)
+  ]
   if not signs:
     return None
   sides = [side.strip() for side in _RELATION.split(plain)]
@@ -229,17 +239,19 @@ def _equation(sides, signs, depth):
     return dataclasses.replace(rest, name=name) if rest.kind != "equation" else rest
   if not all(sides):
     raise Unreadable("an equation without a side")
-  if len(sides) == 2 and re.fullmatch(r"\(\s*[A-Za-z](?:_\w)?(?:\s*,\s*[A-Za-z](?:_\w)?)+\s*\)", sides[0]):  # (x, y) = …
+  if len(sides) == 2 and re.fullmatch(
+    r"\(\s*[A-Za-z](?:_\w)?(?:\s*,\s*[A-Za-z](?:_\w)?)+\s*\)", sides[0]
+  ):  # (x, y) = …
     return _read(sides[1], depth + 1)
-  values = [_read(side, depth + 1) for side in sides]
-  if any(value.kind != "number" for value in values):
+  parts = [_read(side, depth + 1) for side in sides]
+  if any(part.kind != "number" for part in parts):
     raise Unreadable("an equation of what are no numbers")
-  nodes = [value.value for value in values]
-  if r"\approx" in signs and not expressions.names(nodes[0]):
-    return values[0]
-  if all(expressions.same(nodes[0], node) for node in nodes[1:]):
-    return values[-1]
-  if len(nodes) > 2 or not (expressions.names(nodes[0]) | expressions.names(nodes[1])):
+  nodes = [part.value for part in parts]
+  if r"\approx" in signs and not values.names(nodes[0]):
+    return parts[0]
+  if all(values.same(nodes[0], node) for node in nodes[1:]):
+    return parts[-1]
+  if len(nodes) > 2 or not (values.names(nodes[0]) | values.names(nodes[1])):
     raise Unreadable("an equation that does not hold")
   return Answer("equation", ("sub", *nodes))
 
@@ -252,10 +264,14 @@ def _is_name(side, name):
 def _inequality(sides, signs):
   nodes = [expressions.parse(side) for side in sides]
   variables = [i for i, node in enumerate(nodes) if node[0] == "var"]
-  if len(variables) != 1 or any(expressions.names(node) for i, node in enumerate(nodes) if i != variables[0]):
+  if len(variables) != 1 or any(values.names(node) for i, node in enumerate(nodes) if i != variables[0]):
     node = ("sub", nodes[0], nodes[1])
-    if len(nodes) == 2 and expressions.names(node):
-      return Answer("inequality", (node if signs[0] in "<≤" else ("neg", node), signs[0] in "≤≥"), name=signs[0] if signs[0] == "≠" else "")
+    if len(nodes) == 2 and values.names(node):
+      return Answer(
+        "inequality",
+        (node if signs[0] in "<≤" else ("neg", node), signs[0] in "≤≥"),
+        name=signs[0] if signs[0] == "≠" else "",
+      )
     raise Unreadable("an inequality of no single variable")
   low, high, closed = None, None, [False, False]
   at, name = variables[0], nodes[variables[0]][1]
@@ -296,7 +312,7 @@ def _bracketed(plain, words, depth):
     return Answer("several", tuple(_spread(members)), unit="{}")
   answer = Answer("tuple", members, unit=brackets)
   infinite = any("inf" in str(member.value) for member in members)
-  return Answer("region", _as_region(answer)) if len(parts) == 2 and (brackets in ("[)", "(]") or infinite) else answer
+  return Answer("region", as_region(answer)) if len(parts) == 2 and (brackets in ("[)", "(]") or infinite) else answer
 
 
 def _encloses(text: str) -> bool:
@@ -319,14 +335,15 @@ def _quantity(plain, words, depth):
     if len(number.strip()) > 2 and _WORDS.search(re.sub(r"\\[A-Za-z]+", "", number)):
       return None
     raise
-  if not expressions.names(node) and not unit and re.fullmatch(r"[A-Za-z]{2,}", number):
+  if not values.names(node) and not unit and re.fullmatch(r"[A-Za-z]{2,}", number):
     return None
-  if re.fullmatch(r"[A-Z]{2,}|[A-Za-z]{4,}", number.strip()) or (r"\text" in plain and re.fullmatch("[A-Za-z]+", number)):
+  if re.fullmatch(r"[A-Z]{2,}|[A-Za-z]{4,}", number.strip()) or (
+    r"\text" in plain and re.fullmatch("[A-Za-z]+", number)
+  ):
     return None
-  choices = tuple(expressions.signs(node))
+  choices = tuple(values.signs(node))
   if len(choices) > 1:
-    values = tuple(Answer("number", ("signed", sign, node), unit) for sign in choices)
-    return Answer("several", tuple(dataclasses.replace(v, value=_fixed(node, v.value[1])) for v in values))
+    return Answer("several", tuple(Answer("number", _fixed(node, sign), unit) for sign in choices))
   return Answer("number", node, unit)
 
 
@@ -346,141 +363,3 @@ def _words(plain, words, depth):
   if not text or len(text) > 300 or not any(character.isalpha() for character in text) or "\\" in text:
     return None
   return Answer("text", " ".join(text.split()))
-
-
-def _letters(answer):
-  """The letters of a word, "" for what is more than letters."""
-  letters = str(answer.value) if answer.kind in ("text", "choice") else answer.plain
-  return letters.casefold() if letters.isalpha() else ""
-
-
-def _percent(node):
-  return ("div", node, ("num", fractions.Fraction(100)))
-
-
-def equal(gold: Answer, given: Answer) -> bool:
-  """Whether an answer is the gold one.
-
-  Raises:
-    Unreadable, Bounded: a value cannot be computed.
-  """
-  if gold.name and given.name and gold.name != given.name:
-    return False
-  if gold.plain and gold.plain == given.plain:
-    return True
-  regions = _as_region(gold), _as_region(given)
-  if "region" in (gold.kind, given.kind) and None not in regions:
-    return _same_region(*regions)
-  if {gold.kind, given.kind} == {"ratio", "number"}:
-    nodes = [answer.value if answer.kind == "number" else ("div", *answer.value) if len(answer.value) == 2 else None
-             for answer in (gold, given)]
-    return None not in nodes and expressions.same(*nodes)
-  if {gold.kind, given.kind} in ({"text", "number"}, {"choice", "number"}):  # letters may be a product or a word
-    return _letters(gold) == _letters(given) != ""
-  if gold.kind == "several" and len(gold.value) == 1 or given.kind == "several" and len(given.value) == 1:
-    if gold.kind != given.kind:
-      one = [answer.value[0] if answer.kind == "several" and len(answer.value) == 1 else answer for answer in (gold, given)]
-      return equal(*one)
-  return gold.kind == given.kind and _SAME[gold.kind](gold, given)
-
-
-def _same_number(gold, given):
-  percents = gold.unit == "%", given.unit == "%"
-  if gold.unit and given.unit and gold.unit != given.unit:
-    return False
-  if expressions.same(gold.value, given.value):
-    return True
-  if percents[0] == percents[1] or (gold.unit and given.unit):
-    return False
-  nodes = [_percent(a.value) if percent else a.value for a, percent in zip((gold, given), percents, strict=True)]
-  return expressions.same(*nodes)
-
-
-def _same_several(gold, given):
-  """The same members in any order, each as often unless one side is a set in braces."""
-  mine, theirs = list(gold.value), list(given.value)
-  if "{}" in (gold.unit, given.unit):
-    mine, theirs = _distinct(mine), _distinct(theirs)
-  if len(mine) != len(theirs) or len(mine) > 200:
-    return False
-  names = [answer.name for answer in (*mine, *theirs)]
-  if all(names) and len(set(names)) > 1:
-    mine, theirs = (sorted(part, key=lambda answer: answer.name) for part in (mine, theirs))
-    return all(equal(a, b) for a, b in zip(mine, theirs, strict=True))
-  for member in mine:
-    found = next((i for i, other in enumerate(theirs) if _try_equal(member, other)), None)
-    if found is None:
-      return False
-    theirs.pop(found)
-  return True
-
-
-def _distinct(members):
-  kept = []
-  for member in members[:200]:
-    if not any(_try_equal(member, other) for other in kept):
-      kept.append(member)
-  return kept
-
-
-def _try_equal(a, b):
-  try:
-    return equal(a, b)
-  except Unreadable:
-    return False
-
-
-def _same_tuple(gold, given):
-  return gold.unit == given.unit and len(gold.value) == len(given.value) and all(map(equal, gold.value, given.value))
-
-
-def _same_end(a, b):
-  return a is b if a is None or b is None else expressions.same(a, b)
-
-
-def _same_region(gold, given):
-  def key(piece):
-    low = piece[0]
-    return float("-inf") if low is None else float(expressions.evaluate(low))
-
-  def same_piece(a, b):
-    return a[2:] == b[2:] and _same_end(a[0], b[0]) and _same_end(a[1], b[1])
-
-  try:
-    pieces = sorted(gold, key=key), sorted(given, key=key)
-  except (TypeError, OverflowError):
-    return False
-  return len(gold) == len(given) and all(map(same_piece, *pieces))
-
-
-def _same_matrix(gold, given):
-  shapes = [[len(row) for row in answer.value] for answer in (gold, given)]
-  pairs = zip(sum(gold.value, ()), sum(given.value, ()), strict=False)
-  return shapes[0] == shapes[1] and all(expressions.same(a, b) for a, b in pairs)
-
-
-def _same_ratio(gold, given):
-  if len(gold.value) != len(given.value):
-    return False
-  first = [("div", node, answer.value[0]) for answer in (gold, given) for node in answer.value[1:]]
-  half = len(first) // 2
-  return all(map(expressions.same, first[:half], first[half:]))
-
-
-def _same_inequality(gold, given):
-  a, b = gold.value[0], given.value[0]
-  if gold.value[1] != given.value[1] or gold.name != given.name or not expressions.proportional(a, b):
-    return False
-  return (expressions.evaluate(a) > 0) == (expressions.evaluate(b) > 0)
-
-
-def _plainly(gold, given):
-  return gold.value == given.value
-
-
-_SAME = {
-  "number": _same_number, "several": _same_several, "tuple": _same_tuple, "matrix": _same_matrix, "ratio": _same_ratio,
-  "equation": lambda gold, given: expressions.proportional(gold.value, given.value), "inequality": _same_inequality,
-  "base": _plainly, "text": _plainly, "choice": _plainly, "empty": _plainly,
-  "time": lambda gold, given: gold.value == given.value and (not gold.unit or not given.unit or gold.unit == given.unit),
-}  # fmt: skip

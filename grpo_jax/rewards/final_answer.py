@@ -15,10 +15,15 @@ _ANSWER = re.compile(
   r"[\s*_]*(?:\([^()]{0,40}\)\s*)?(?:(?:is|are|was|should\s+be|must\s+be|would\s+be|equals|=|:|：|是|为|為|es|est|ist|lautet)[\s*_]*)+",
   re.IGNORECASE,
 )  # fmt: skip
-_REASON = re.compile(r"(?<=[\w})\]$%])(?:\*\*)?,?\s+(?:as|because|since|so|which|by|given|when|if|hence|therefore|thus)\b.*$", re.DOTALL)
+_REASON = re.compile(
+  r"(?<=[\w})\]$%])(?:\*\*)?,?\s+(?:as|because|since|so|which|by|given|when|if|hence|therefore|thus)\b.*$", re.DOTALL
+)
 _FINAL = re.compile(r"final\s+(?:answer|result)", re.IGNORECASE)
 _NEXT_QUESTION = re.compile(r"(?:^|\s)(?:Q|Question|Problem|Human|User|Exercise)\s*\d*\s*:", re.IGNORECASE)
-_NOT = re.compile(r"(?:\bnot|n't|\bnever|\bcannot be|\bisn't|不是)(?:\s+(?:equal(?:\s+to)?|simply|just|exactly))?[\s:$*({\[\\]*$", re.IGNORECASE)
+_NOT = re.compile(
+  r"(?:\bnot|n't|\bnever|\bcannot be|\bisn't|不是)(?:\s+(?:equal(?:\s+to)?|simply|just|exactly))?[\s:$*({\[\\]*$",
+  re.IGNORECASE,
+)
 _HEDGE = re.compile(
   r"^[\s.,;:!?)\]}$*\-]*(?:or\b|but\s+(?:no|wait|maybe|it|could|actually|perhaps|not|i)|wait\b|hmm|no[,.!: ]|actually|maybe|perhaps|possibly|unless|"
   r"i\s+am\s+not\s+sure|i'm\s+not\s+sure|not\s+sure|on\s+second|scratch\s+that|is\s+(?:wrong|incorrect|not))",
@@ -29,7 +34,9 @@ _HEDGED = re.compile(
   re.IGNORECASE,
 )  # fmt: skip
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*(?=\{|[0-9A-Za-z])")
-_MATH = re.compile(r"\$\$(.+?)\$\$|\\\((.+?)\\\)|\\\[(.+?)\\\]|(?<![\\$])\$(?!\s)([^$\n]+?)(?<!\s)(?<!\\)\$(?!\d)", re.DOTALL)
+_MATH = re.compile(
+  r"\$\$(.+?)\$\$|\\\((.+?)\\\)|\\\[(.+?)\\\]|(?<![\\$])\$(?!\s)([^$\n]+?)(?<!\s)(?<!\\)\$(?!\d)", re.DOTALL
+)
 _SENTENCE = re.compile(r"(?<=[^\d\s][.!?])\s+(?=[A-Z(\\$*])|(?<=\d[.!?])\s+(?=[A-Z(])|(?<=[。！？])|\n+")
 
 
@@ -56,7 +63,11 @@ def stated(completion: str) -> list[str]:
 
 def _spoken(text: str) -> str:
   """What stands behind the thinking; an unfinished thought answers nothing."""
-  for open_tag, close_tag in (("<think>", "</think>"), ("<thinking>", "</thinking>"), ("<scratchpad>", "</scratchpad>")):
+  for open_tag, close_tag in (
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("<scratchpad>", "</scratchpad>"),
+  ):
     if close_tag in text:
       text = text.rpartition(close_tag)[2]
     if open_tag in text:
@@ -188,7 +199,9 @@ def _formula(sentence: str) -> str:
   formulas = [next(filter(None, match.groups())) for match in _MATH.finditer(sentence)]
   if len(formulas) == 1 and not re.search(r"\d", _MATH.sub("", sentence)):
     rest = _MATH.sub(" ", sentence).strip(" .*")
-    return formulas[0] + (rf"\text{{ {rest}}}" if re.fullmatch(r"[A-Za-z/ ]{1,30}", rest) and _MATH.match(sentence) else "")
+    return formulas[0] + (
+      rf"\text{{ {rest}}}" if re.fullmatch(r"[A-Za-z/ ]{1,30}", rest) and _MATH.match(sentence) else ""
+    )
   return _MATH.sub(lambda match: " " + next(filter(None, match.groups())) + " ", sentence)
 
 
@@ -220,7 +233,12 @@ def _last(text: str) -> list[str]:
   if "=" in sentence and re.search(r"=\s*[-+$\\\d(]", sentence) and not re.match(r"[A-Za-z\\]\S*\s*=[^=]*$", sentence):
     return [sentence.rpartition("=")[2]]
   said = re.split(r"\b(?:is|are|equals|get|gives|was|have|be)\b|:", sentence)[-1].strip()
-  if said and re.match(r"[-+$£€¥₹\\(\[{.]*\s*[\d\\a-zA-Z]", said) and len(said) < 200 and (re.match(r"[-+$£€¥₹(\[{\\.]*\s*[\d\\]", said) or len(said) <= 20):
+  if (
+    said
+    and re.match(r"[-+$£€¥₹\\(\[{.]*\s*[\d\\a-zA-Z]", said)
+    and len(said) < 200
+    and (re.match(r"[-+$£€¥₹(\[{\\.]*\s*[\d\\]", said) or len(said) <= 20)
+  ):
     return [said]
   numbers = re.findall(r"(?<![\w.])[-+]?[$£€¥₹]?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?", sentence)
   return [numbers[0].rstrip(",")] if len(numbers) == 1 else [sentence]

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from grpo_jax.data.example import Example
 from grpo_jax.rewards import answers
 from grpo_jax.rewards.calls import RuleContext
+from grpo_jax.rewards.equal_answers import equal
 from grpo_jax.rewards.expressions import Bounded, Unreadable
 from grpo_jax.rewards.final_answer import NoAnswer, stated
 
@@ -28,7 +29,7 @@ def read_gold(answer: str) -> answers.Answer:
   """
   try:
     gold = answers.read(answer)
-    if not answers.equal(gold, gold):
+    if not equal(gold, gold):
       raise Unreadable("it does not equal itself")
     return gold
   except (Unreadable, Bounded) as error:
@@ -97,8 +98,8 @@ def _agree(gold: answers.Answer, statements: list[str]) -> bool:
   if len(set(statements)) > 1 and gold.kind == "several":
     parts = [answers.read(statement) for statement in dict.fromkeys(statements)]
     if not any(part.kind == "several" for part in parts):
-      return answers.equal(gold, answers.Answer("several", tuple(parts)))
-  return all(answers.equal(gold, answers.read(statement)) for statement in dict.fromkeys(statements))
+      return equal(gold, answers.Answer("several", tuple(parts)))
+  return all(equal(gold, answers.read(statement)) for statement in dict.fromkeys(statements))
 
 
 def write(answer: str, options: Mapping) -> str:

@@ -29,7 +29,9 @@ def near_misses(answer: str, rule: str, options: Mapping) -> list[str]:
     return [flipped] * (re.search("[1-9]", answer) is not None) + [listed]
   if match := _FRACTION.fullmatch(answer):
     top, bottom = match[2] or match[4], match[3] or match[5]
-    halves = [match[1] + top] * (int(top) != 0 and int(bottom) != 1) + [match[1] + bottom] * (int(top) != int(bottom) ** 2)
+    halves = [match[1] + top] * (int(top) != 0 and int(bottom) != 1) + [match[1] + bottom] * (
+      int(top) != int(bottom) ** 2
+    )
     return [*halves, f"{answer}, {wrong}"]
   if rule == "math" and (match := _UNIT.fullmatch(answer)):
     return [rf"{match[1]}\text{{ furlongs}}"] if "furlong" not in answer else []

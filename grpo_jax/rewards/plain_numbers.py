@@ -6,7 +6,13 @@ import re
 import unicodedata
 
 _SIGNS = str.maketrans(
-  {**dict.fromkeys("−–—‒﹣‐‑－", "-"), **dict.fromkeys("\u00a0\u2007\u2009\u202f\u3000", " "), "×": "x", "⋅": "x", "·": "x"}
+  {
+    **dict.fromkeys("−–—‒﹣‐‑－", "-"),
+    **dict.fromkeys("\u00a0\u2007\u2009\u202f\u3000", " "),
+    "×": "x",
+    "⋅": "x",
+    "·": "x",
+  }
 )
 _SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 # A minus counts as a sign unless it follows an operand: "5-3" ends in 3, "= -3" in -3.
