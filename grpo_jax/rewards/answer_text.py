@@ -12,22 +12,29 @@ _CHARACTERS = str.maketrans(
     "∓": r"\mp ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ", "⌀": r"\emptyset ", "°": r"^\circ ",
     "√": r"\sqrt ", "∛": r"\sqrt[3] ", "ℝ": r"\mathbb{R}", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ",
     "⁄": "/", "∕": "/", "’": "'", "‘": "'", "“": '"', "”": '"', "。": ".", "，": ",", "：": ":", "∣": "|",
-    **dict.fromkeys("\u00a0\u2002\u2003\u2007\u2009\u200a\u202f\u3000", " "), **dict.fromkeys("\u200b\u200e\u200f\u2060\ufeff", None),
+    **dict.fromkeys("\u00a0\u2002\u2003\u2007\u2009\u200a\u202f\u3000", " "),
+    **dict.fromkeys("\u200b\u200e\u200f\u2060\ufeff", None),
     "λ": r"\lambda ", "φ": r"\phi ", "σ": r"\sigma ", "μ": r"\mu ", "γ": r"\gamma ", "ω": r"\omega ", "´": "'",
   }
 )  # fmt: skip
 _SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ", "0123456789-+n")
 _SUBSCRIPT = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 _SPACING = re.compile(
-  r"(?<!\\)\\(?:[!,;: ]|quad\b|qquad\b|displaystyle\b|left(?![a-z])|right(?![a-z])|bigl?\b|bigr\b|Bigl?\b|Bigr\b|hspace\{[^{}]*\}|phantom\{[^{}]*\})"
+  r"(?<!\\)\\(?:[!,;: ]|quad\b|qquad\b|displaystyle\b|left(?![a-z])|right(?![a-z])|"
+  r"bigl?\b|bigr\b|Bigl?\b|Bigr\b|hspace\{[^{}]*\}|phantom\{[^{}]*\})"
 )
 _WORDS = (
-  (r"\\[dtc]frac(?![a-z])", r"\\frac"), (r"\\[dt]binom(?![a-z])", r"\\binom"), (r"\\(?:leq|leqslant)(?![a-z])", r"\\le"),
-  (r"\\(?:geq|geqslant)(?![a-z])", r"\\ge"), (r"\\neq(?![a-z])", r"\\ne"), (r"\\(?:varnothing|O)(?![a-z])", r"\\emptyset"),
-  (r"\\lt(?![a-z])", "<"), (r"\\gt(?![a-z])", ">"), (r"\\ast(?![a-z])", "*"), (r"\\(?:lvert|rvert|vert|mid)(?![a-z])", "|"),
-  (r"\\(?:lbrace|\{)", r"\\{"), (r"\\(?:lbrack)(?![a-z])", "["), (r"\\(?:rbrack)(?![a-z])", "]"), (r"\\(?:degree|degrees)(?![a-z])", r"^\\circ "),
+  (r"\\[dtc]frac(?![a-z])", r"\\frac"), (r"\\[dt]binom(?![a-z])", r"\\binom"),
+  (r"\\(?:leq|leqslant)(?![a-z])", r"\\le"),
+  (r"\\(?:geq|geqslant)(?![a-z])", r"\\ge"), (r"\\neq(?![a-z])", r"\\ne"),
+  (r"\\(?:varnothing|O)(?![a-z])", r"\\emptyset"),
+  (r"\\lt(?![a-z])", "<"), (r"\\gt(?![a-z])", ">"), (r"\\ast(?![a-z])", "*"),
+  (r"\\(?:lvert|rvert|vert|mid)(?![a-z])", "|"),
+  (r"\\(?:lbrace|\{)", r"\\{"), (r"\\(?:lbrack)(?![a-z])", "["), (r"\\(?:rbrack)(?![a-z])", "]"),
+  (r"\\(?:degree|degrees)(?![a-z])", r"^\\circ "),
   (r"\\sim(?:eq)?(?![a-z])", r"\\approx "), (r"\\infin(?![a-z])", r"\\infty"), (r"\\backslash(?![a-z])", r"\\"),
-  (r"\\R(?![a-z])", r"\\mathbb{R}"), (r"\\(?:ldots|dots|cdots)(?![a-z])", "…"), (r"\\(?:pounds|textsterling)(?![a-z])", "£"),
+  (r"\\R(?![a-z])", r"\\mathbb{R}"), (r"\\(?:ldots|dots|cdots)(?![a-z])", "…"),
+  (r"\\(?:pounds|textsterling)(?![a-z])", "£"),
   (r"\\(?:euro|texteuro)(?![a-z])", "€"), (r"\\textdollar(?![a-z])", r"\\$"), (r"\\emptyset", r"\\emptyset "),
 )  # fmt: skip
 _WORD_PATTERNS = [(re.compile(pattern), new) for pattern, new in _WORDS]

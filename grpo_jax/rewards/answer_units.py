@@ -5,7 +5,8 @@ import re
 _NAMES = {
   "$": "dollar dollars usd buck bucks", "cent": "cents ¢", "£": "pound pounds gbp", "€": "euro euros eur",
   "¥": "yen yuan cny jpy rmb", "₹": "rupee rupees rs inr", "%": "percent percentage",
-  "m": "meter meters metre metres", "cm": "centimeter centimeters centimetre centimetres", "mm": "millimeter millimeters",
+  "m": "meter meters metre metres", "cm": "centimeter centimeters centimetre centimetres",
+  "mm": "millimeter millimeters",
   "km": "kilometer kilometers kilometre kilometres", "in": "inch inches", "ft": "foot feet", "yd": "yard yards",
   "mi": "mile miles", "g": "gram grams", "kg": "kilogram kilograms", "mg": "milligram milligrams", "lb": "lbs",
   "oz": "ounce ounces", "L": "l liter liters litre litres", "ml": "mL milliliter milliliters millilitre millilitres",

@@ -17,7 +17,9 @@ from grpo_jax.rewards.extract import cut, in_tags
 
 _OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 _SYMBOLS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}
-_READABLE = str.maketrans({"×": "*", "·": "*", "÷": "/", "\N{MINUS SIGN}": "-", "⋅": "*", "∗": "*", "–": "-", "[": "(", "]": ")"})
+_READABLE = str.maketrans(
+  {**dict.fromkeys("×·⋅∗", "*"), "÷": "/", "\N{MINUS SIGN}": "-", "–": "-", "[": "(", "]": ")"}
+)
 _LATEX = (
   (re.compile(r"\\(?:times|cdot|ast)(?![A-Za-z])"), "*"), (re.compile(r"\\div(?![A-Za-z])"), "/"),
   (re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}"), r"((\1)/(\2))"),

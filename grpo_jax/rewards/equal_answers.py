@@ -3,8 +3,12 @@
 import fractions
 
 from grpo_jax.rewards import values
-from grpo_jax.rewards.answers import Answer, as_region
+from grpo_jax.rewards.answer_parts import Answer, as_region
 from grpo_jax.rewards.expressions import Unreadable
+
+
+def _is_single(answer):
+  return answer.kind == "several" and len(answer.value) == 1
 
 
 def _letters(answer):
@@ -38,12 +42,8 @@ def equal(gold: Answer, given: Answer) -> bool:
     return None not in nodes and values.same(*nodes)
   if {gold.kind, given.kind} in ({"text", "number"}, {"choice", "number"}):  # letters may be a product or a word
     return _letters(gold) == _letters(given) != ""
-  if (gold.kind == "several" and len(gold.value) == 1) or (given.kind == "several" and len(given.value) == 1):
-    if gold.kind != given.kind:
-      one = [
-        answer.value[0] if answer.kind == "several" and len(answer.value) == 1 else answer for answer in (gold, given)
-      ]
-      return equal(*one)
+  if gold.kind != given.kind and any(map(_is_single, (gold, given))):
+    return equal(*(answer.value[0] if _is_single(answer) else answer for answer in (gold, given)))
   return gold.kind == given.kind and _SAME[gold.kind](gold, given)
 
 
@@ -137,6 +137,10 @@ def _same_inequality(gold, given):
   return (values.evaluate(a) > 0) == (values.evaluate(b) > 0)
 
 
+def _same_time(gold, given):
+  return gold.value == given.value and (not gold.unit or not given.unit or gold.unit == given.unit)
+
+
 def _plainly(gold, given):
   return gold.value == given.value
 
@@ -145,5 +149,5 @@ _SAME = {
   "number": _same_number, "several": _same_several, "tuple": _same_tuple, "matrix": _same_matrix, "ratio": _same_ratio,
   "equation": lambda gold, given: values.proportional(gold.value, given.value), "inequality": _same_inequality,
   "base": _plainly, "text": _plainly, "choice": _plainly, "empty": _plainly,
-  "time": lambda gold, given: gold.value == given.value and (not gold.unit or not given.unit or gold.unit == given.unit),
+  "time": _same_time,
 }  # fmt: skip

@@ -219,7 +219,10 @@ _ATOMS = {
   "\\lceil": _bracket("ceil", "\\rceil"),
 } | {
   f"\\{name}": _greek(name)
-  for name in ["alpha", "beta", "gamma", "delta", "epsilon", "varepsilon", "zeta", "eta", "theta", "vartheta", "kappa", "lambda", "mu", "nu", "xi", "rho", "sigma", "tau", "phi", "varphi", "chi", "psi", "omega", "Gamma", "Delta", "Theta", "Lambda", "Sigma", "Phi", "Psi", "Omega", "ell"]
+  for name in (  # noqa: SIM905
+    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta kappa lambda mu nu xi rho sigma tau phi varphi"
+    " chi psi omega Gamma Delta Theta Lambda Sigma Phi Psi Omega ell"
+  ).split()
 }
 
 

@@ -11,8 +11,10 @@ LONGEST = 200_000  # characters of a completion; a longer one is judged by its e
 MOST = 64  # statements
 
 _ANSWER = re.compile(
-  r"(?:final\s+(?:answer|result)|(?:the|my|our|correct|right)\s+(?:\w+\s+)?answer|\banswer|\bans\b|答案|réponse|respuesta|antwort|ответ)"
-  r"[\s*_]*(?:\([^()]{0,40}\)\s*)?(?:(?:is|are|was|should\s+be|must\s+be|would\s+be|equals|=|:|：|是|为|為|es|est|ist|lautet)[\s*_]*)+",
+  r"(?:final\s+(?:answer|result)|(?:the|my|our|correct|right)\s+(?:\w+\s+)?answer|\banswer"
+  r"|\bans\b|答案|réponse|respuesta|antwort|ответ)"
+  r"[\s*_]*(?:\([^()]{0,40}\)\s*)?(?:(?:is|are|was|should\s+be|must\s+be|would\s+be|equals|="
+  r"|:|：|是|为|為|es|est|ist|lautet)[\s*_]*)+",
   re.IGNORECASE,
 )  # fmt: skip
 _REASON = re.compile(
@@ -25,12 +27,14 @@ _NOT = re.compile(
   re.IGNORECASE,
 )
 _HEDGE = re.compile(
-  r"^[\s.,;:!?)\]}$*\-]*(?:or\b|but\s+(?:no|wait|maybe|it|could|actually|perhaps|not|i)|wait\b|hmm|no[,.!: ]|actually|maybe|perhaps|possibly|unless|"
+  r"^[\s.,;:!?)\]}$*\-]*(?:or\b|but\s+(?:no|wait|maybe|it|could|actually|perhaps|not|i)"
+  r"|wait\b|hmm|no[,.!: ]|actually|maybe|perhaps|possibly|unless|"
   r"i\s+am\s+not\s+sure|i'm\s+not\s+sure|not\s+sure|on\s+second|scratch\s+that|is\s+(?:wrong|incorrect|not))",
   re.IGNORECASE,
 )  # fmt: skip
 _HEDGED = re.compile(
-  r"\b(?:or\s+maybe|maybe|perhaps|possibly|probably\s+not|either|neither|not\b(?!\s+(?:needed|required))|n't\b|could\s+also|or\s+(?:it|else)|might\s+be|unsure|i\s+guess|between)|\bor\b\s*\S*$",
+  r"\b(?:or\s+maybe|maybe|perhaps|possibly|probably\s+not|either|neither|not\b(?!\s+"
+  r"(?:needed|required))|n't\b|could\s+also|or\s+(?:it|else)|might\s+be|unsure|i\s+guess|between)|\bor\b\s*\S*$",
   re.IGNORECASE,
 )  # fmt: skip
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*(?=\{|[0-9A-Za-z])")
@@ -226,9 +230,9 @@ def _last(text: str) -> list[str]:
   sentence = _last_sentence(text)
   if not sentence:
     return []
-  if len(sentence) <= 40 and not re.search(r"\b(?:is|are|equals)\b|=", sentence):
-    if not re.search(r"[A-Za-z]{3,}\s+[$£€¥₹]?[-\d]", sentence):
-      return _clean([sentence])
+  says = re.search(r"\b(?:is|are|equals)\b|=|[A-Za-z]{3,}\s+[$£€¥₹]?[-\d]", sentence)
+  if len(sentence) <= 40 and not says:
+    return _clean([sentence])
   _clean([sentence])
   if "=" in sentence and re.search(r"=\s*[-+$\\\d(]", sentence) and not re.match(r"[A-Za-z\\]\S*\s*=[^=]*$", sentence):
     return [sentence.rpartition("=")[2]]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from grpo_jax.data.example import Example
 from grpo_jax.rewards import answers
+from grpo_jax.rewards.answer_parts import Answer
 from grpo_jax.rewards.calls import RuleContext
 from grpo_jax.rewards.equal_answers import equal
 from grpo_jax.rewards.expressions import Bounded, Unreadable
@@ -21,7 +22,7 @@ def prepare() -> None:
 
 
 @functools.lru_cache(maxsize=1024)  # a group shares its gold
-def read_gold(answer: str) -> answers.Answer:
+def read_gold(answer: str) -> Answer:
   """A gold answer, parsed.
 
   Raises:
@@ -91,14 +92,16 @@ def judge(completion: str, example: Example, context: RuleContext, after: str | 
     return 0.0, "unreadable"
   except (Bounded, RecursionError, MemoryError, OverflowError):
     return 0.0, "bounded"
+  except Exception:  # the policy's text must never count as a failure of the rule: the gold answer was read
+    return 0.0, "unreadable"
 
 
-def _agree(gold: answers.Answer, statements: list[str]) -> bool:
+def _agree(gold: Answer, statements: list[str]) -> bool:
   """Whether every statement is the gold answer, or, for a gold answer of several values, all of them together."""
   if len(set(statements)) > 1 and gold.kind == "several":
     parts = [answers.read(statement) for statement in dict.fromkeys(statements)]
     if not any(part.kind == "several" for part in parts):
-      return equal(gold, answers.Answer("several", tuple(parts)))
+      return equal(gold, Answer("several", tuple(parts)))
   return all(equal(gold, answers.read(statement)) for statement in dict.fromkeys(statements))
 
 

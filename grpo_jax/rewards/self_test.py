@@ -55,7 +55,7 @@ def refuse_golds(
   failed = [(c, o) for c, o in zip(calls, evaluate(component, calls), strict=True) if o.failure]
   if failed:
     shown = list(dict.fromkeys(repr(call.example.answer[:80]) for call, _ in failed))[:SHOWN]
-    call, outcome = failed[0]
+    _, outcome = failed[0]
     raise RewardError(
       f"Self-test: component {component.name!r} (rule {component.rule_name}) cannot judge the answers of {len(failed)}"
       f" of {len(examples)} examples, such as {', '.join(shown)}; the first gives {outcome.failure}"

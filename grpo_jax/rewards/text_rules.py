@@ -43,7 +43,8 @@ def string(
   """1 where completion and answer are the same words, once what does not count is dropped (SQuAD's normalization).
 
   Unless `case`, `punctuation` (of sentences) or `articles` (a, an, the) count, they are dropped on both sides, and
-  runs of blanks are one. Signs that change an answer always count: -5, 1.5, 3/4, 10%, C#, x=1. `nfkc` makes compatible characters equal (full width, ligatures). An answer of more than 10,000
+  runs of blanks are one. Signs that change an answer always count: -5, 1.5, 3/4, 10%, C#, x=1. `nfkc` makes
+  compatible characters equal (full width, ligatures). An answer of more than 10,000
   characters scores 0. For `after` and `until` see `numeric`.
 
   Raises:

@@ -89,11 +89,14 @@ def hostile_texts(n, seed=0):
     lambda k: rf"{10**6 + k}!", lambda k: rf"10^{{10^{{{k}}}}}", lambda k: rf"(x+y+z)^{{{k}}}", lambda k: "(" * 30 * k,
     lambda k: "9^{" * k + "9" + "}" * k, lambda k: r"\sqrt{" * k + "2" + "}" * k, lambda k: "9" * 50 * k,
     lambda k: r"\frac{1}{" * k + "x" + "}" * k, lambda k: rf"\binom{{{10**k % 10**9}}}{{{k}}}", lambda k: "5" + "!" * k,
-    lambda k: rf"\sum_{{n=1}}^{{10^{k}}} n", lambda k: rf"\int_0^{k} e^{{x^2}} dx", lambda k: "1," * 40 * k, lambda k: "-" * 90 * k,
+    lambda k: rf"\sum_{{n=1}}^{{10^{k}}} n", lambda k: rf"\int_0^{k} e^{{x^2}} dx", lambda k: "1," * 40 * k,
+    lambda k: "-" * 90 * k,
     lambda k: rf"x^{{-{9**k}}}", lambda k: r"\{" * k, lambda k: r"\text{" * k, lambda k: "|" * k, lambda k: "a_" * k,
-    lambda k: rf"0.\overline{{{'3' * k}}}", lambda k: rf"\sin(10^{{{k}}})", lambda k: rf"1.5e{9**k}", lambda k: r"\pm" * k + "1",
+    lambda k: rf"0.\overline{{{'3' * k}}}", lambda k: rf"\sin(10^{{{k}}})", lambda k: rf"1.5e{9**k}",
+    lambda k: r"\pm" * k + "1",
     lambda k: "2^" * k + "2", lambda k: r"\cup".join(["(0,1)"] * k), lambda k: r"\boxed{" * k, lambda k: "= 3 " * k,
-    lambda k: r"\begin{pmatrix}" + r"1&1\\" * 20 * k + r"\end{pmatrix}", lambda k: rf"0^{{-{k}}}", lambda k: rf"{k}:" * k,
+    lambda k: r"\begin{pmatrix}" + r"1&1\\" * 20 * k + r"\end{pmatrix}", lambda k: rf"0^{{-{k}}}",
+    lambda k: rf"{k}:" * k,
     lambda k: "1 000 " * 30 * k, lambda k: "1/2 " * 30 * k, lambda k: "$" * 30 * k, lambda k: "the answer is " * 30 * k,
   )  # fmt: skip
   for _ in range(n):
