@@ -30,6 +30,15 @@ class Call:
   options: Mapping = dataclasses.field(default_factory=dict)
 
 
+class Noted(float):
+  """A score with a note, which becomes its outcome's message: why a completion could not be compared, say."""
+
+  def __new__(cls, value: float, note: str = ""):
+    noted = super().__new__(cls, value)
+    noted.note = note
+    return noted
+
+
 @dataclasses.dataclass(frozen=True)
 class Outcome:
   """A score, or why there is none: `failure` is "", "error" or "deadline", and `message` says more."""

@@ -14,6 +14,8 @@ from grpo_jax.rewards.scores import Scores
 from grpo_jax.rewards.self_test import refuse_golds, run_self_test
 from grpo_jax.rewards.workers import WorkerPool
 
+UNREAD = ("unreadable", "bounded")  # notes on completions that state an answer of no kind, or beyond a bound
+
 
 class Rewards:
   """A weighted sum of rules; a context manager, since rules may run in worker processes.
@@ -84,16 +86,17 @@ class Rewards:
       )
       for b, g in np.ndindex(B, G)
     ]
-    rewards_BG, scores, failures = np.zeros((B, G), np.float32), {}, []
+    rewards_BG, scores, failures, unread = np.zeros((B, G), np.float32), {}, [], 0
     for component in self._components:
       calls = [component.call(*item) for item in items]
       outcomes = self._evaluate(component, calls)
       failures += self._failures.of(component, calls, outcomes)
+      unread += sum(outcome.message in UNREAD for outcome in outcomes if not outcome.failure)
       score_BG = np.array([outcome.score for outcome in outcomes], np.float32).reshape(B, G)
       scores[component.name] = score_BG
       rewards_BG += np.float32(component.weight) * score_BG
     kinds = collections.Counter(failure.kind for failure in failures)
-    return Scores(rewards_BG, scores, kinds["error"], kinds["deadline"], failures)
+    return Scores(rewards_BG, scores, kinds["error"], kinds["deadline"], failures, unread)
 
   def self_test(
     self, examples: Sequence[Example], *, n: int = 64, solutions: bool = True, train: Sequence[Example] = ()

@@ -10,7 +10,7 @@ from grpo_jax.data.example import Example
 from grpo_jax.rewards import rules
 from grpo_jax.rewards.calls import Call, RuleContext
 
-_METRICS = ("total", "errors", "deadlines")  # stand beside the components' names in the log
+_METRICS = ("total", "errors", "deadlines", "unread")  # stand beside the components' names in the log
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from grpo_jax.data.example import Example
 from grpo_jax.rewards import answers
 from grpo_jax.rewards.answer_parts import Answer
-from grpo_jax.rewards.calls import RuleContext
+from grpo_jax.rewards.calls import Noted, RuleContext
 from grpo_jax.rewards.equal_answers import equal
 from grpo_jax.rewards.expressions import Bounded, Unreadable
 from grpo_jax.rewards.final_answer import NoAnswer, stated
@@ -70,7 +70,7 @@ def math(completion: str, example: Example, context: RuleContext, after: str | N
   Raises:
     ValueError: the gold answer cannot be judged.
   """
-  return judge(completion, example, context, after)[0]
+  return Noted(*judge(completion, example, context, after))
 
 
 def judge(completion: str, example: Example, context: RuleContext, after: str | None = None) -> tuple[float, str]:

@@ -181,9 +181,10 @@ def find_rule(name: str) -> Rule:
 def evaluate(call: Call) -> Outcome:
   """Runs a rule here and now. What it throws, or a score that is not finite, becomes an error."""
   try:
-    score = float(find_rule(call.rule).score(call.completion, call.example, call.context, **call.options))
+    given = find_rule(call.rule).score(call.completion, call.example, call.context, **call.options)
+    score = float(given)
     if not math.isfinite(score):
       raise ValueError(f"the rule returned {score}")
-    return Outcome(score)
+    return Outcome(score, message=getattr(given, "note", ""))
   except Exception as error:
     return Outcome(failure="error", message=f"{type(error).__name__}: {error}"[:500])

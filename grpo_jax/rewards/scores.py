@@ -28,10 +28,12 @@ class Scores:
   errors: int
   deadlines: int
   failures: list[Failure]
+  unread: int = 0  # items that scored 0 since their answer is of no kind or beyond a bound; no fault of the rule
 
   def metrics(self) -> dict[str, tuple[float, int]]:
-    """(sum, count) of the total and of each component; (failed, scored) items for errors and deadlines."""
+    """(sum, count) of the total and of each component; (counted, scored) items for errors, deadlines and unread."""
     scores = {"total": self.rewards_BG} | self.components
     metrics = {f"reward/{name}": (float(score.sum()), score.size) for name, score in scores.items()}
     items = self.rewards_BG.size * len(self.components)
-    return metrics | {"reward/errors": (self.errors, items), "reward/deadlines": (self.deadlines, items)}
+    counts = {"errors": self.errors, "deadlines": self.deadlines, "unread": self.unread}
+    return metrics | {f"reward/{name}": (count, items) for name, count in counts.items()}

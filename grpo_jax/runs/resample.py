@@ -55,7 +55,7 @@ def _chosen(parts, B: int) -> tuple[Rollout, Judged]:
     join(*(s.rewards_BG for s in all_scores)),
     {name: join(*(s.components[name] for s in all_scores)) for name in all_scores[0].components},
     sum(s.errors for s in all_scores), sum(s.deadlines for s in all_scores),
-    [failure for s in all_scores for failure in s.failures])
+    [failure for s in all_scores for failure in s.failures], sum(s.unread for s in all_scores))
   signals = jax.tree.map(join, *(r.signals for r in results))
   names = ("lengths_BG", "truncated_BG", "sources_B", "uids_B")
   arrays = {name: join(*(getattr(r, name) for r in results)) for name in names}

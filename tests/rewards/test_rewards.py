@@ -51,6 +51,7 @@ def test_weighted_sum_and_metrics_by_hand():
     "reward/overlong": (-2.75, 6),
     "reward/errors": (0, 12),
     "reward/deadlines": (0, 12),
+    "reward/unread": (0, 12),
   }
 
 
@@ -65,6 +66,13 @@ def test_failures_score_zero_and_are_counted():
   ]
   assert scores.metrics()["reward/errors"] == (1, 12)
   assert scores.metrics()["reward/deadlines"] == (1, 12)
+
+
+def test_answers_beyond_the_bounds_are_counted_apart():
+  with Rewards({"correct": {"rule": "math"}}, **SETTINGS | {"max_error_rate": 0.0, "deadline_seconds": 10.0}) as rewards:
+    scores = score(rewards, [[r"\boxed{1000000000!}", r"\boxed{10^{10^{10}}}", "7"], [r"\boxed{\int x}", "8", "no"]])
+  np.testing.assert_array_equal(scores.components["correct"], [[0, 0, 1], [0, 1, 0]])
+  assert (scores.errors, scores.deadlines, scores.unread) == (0, 0, 3)
 
 
 def test_the_gate_names_component_rate_key_and_text():
