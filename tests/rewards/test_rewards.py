@@ -69,7 +69,8 @@ def test_failures_score_zero_and_are_counted():
 
 
 def test_answers_beyond_the_bounds_are_counted_apart():
-  with Rewards({"correct": {"rule": "math"}}, **SETTINGS | {"max_error_rate": 0.0, "deadline_seconds": 10.0}) as rewards:
+  settings = SETTINGS | {"max_error_rate": 0.0, "deadline_seconds": 10.0}
+  with Rewards({"correct": {"rule": "math"}}, **settings) as rewards:
     scores = score(rewards, [[r"\boxed{1000000000!}", r"\boxed{10^{10^{10}}}", "7"], [r"\boxed{\int x}", "8", "no"]])
   np.testing.assert_array_equal(scores.components["correct"], [[0, 0, 1], [0, 1, 0]])
   assert (scores.errors, scores.deadlines, scores.unread) == (0, 0, 3)
