@@ -104,7 +104,7 @@ def plain(text: str) -> str:
   text = re.sub(r"(?<=\d)\s*[eE]\s*([-+]?\d+)(?![\w.])", r"\\times 10^{\1}", text)
   text = re.sub(r"(?<=\d)\s*[xX*]\s*10\s*(?:\^|\*\*)", r"\\times 10^", text)
   text = text.strip()
-  while text and text[-1] in ".;,!?" and not (text[-1] == "!" and re.search(r"[\d)n]!+$", text)):
+  while text and text[-1] in ".;,!" and not (text[-1] == "!" and re.search(r"[\d)n]!+$", text)):
     text = text[:-1].rstrip()
   return one_bracket(text)
 

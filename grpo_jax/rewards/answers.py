@@ -67,6 +67,8 @@ def _special(plain, words, depth):
   squeezed = re.sub(r"\s", "", plain)
   if squeezed in (r"\emptyset", r"\{\}", "{}"):
     return Answer("empty", ())
+  if match := re.fullmatch(r"(?:positive |\+)?(negative |-)?infinity", words.lower()):
+    return Answer("number", expressions.parse(r"-\infty" if match[1] else r"\infty"))
   if (
     squeezed in (r"\mathbb{R}", r"x\in\mathbb{R}", r"(-\infty,\infty)", r"(-\infty,+\infty)")
     or words.lower() == "all real numbers"
@@ -238,6 +240,8 @@ def _quantity(plain, words, depth):
       return None
     raise
   if not values.names(node) and not unit and re.fullmatch(r"[A-Za-z]{2,}", number):
+    return None
+  if re.fullmatch(r"[A-Za-z]+(?:\s+[A-Za-z]+)+", number) and re.search(r"[A-Za-z]{3}", number):
     return None
   if re.fullmatch(r"[A-Z]{2,}|[A-Za-z]{4,}", number.strip()) or (
     r"\text" in plain and re.fullmatch("[A-Za-z]+", number)

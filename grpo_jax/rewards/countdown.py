@@ -76,6 +76,14 @@ def solves(expression: str, numbers: Sequence[int], target: int, use_all: bool) 
     return False
 
 
+def _one_side(text: str, target: int) -> str:
+  """The expression of an equation with the target; nothing where the equation gives another number."""
+  left, equals, right = (part.strip(" \n.$") for part in text.partition("="))
+  if equals and left == str(target) and not right.lstrip("-").isdigit():
+    return right
+  return "" if right.isdigit() and len(right) <= 1000 and right != str(target) else left
+
+
 def countdown(
   completion: str,
   example: Example,
@@ -87,14 +95,15 @@ def countdown(
   """1 where the completion's expression makes the target of {"numbers": […], "target": n}, the example's answer.
 
   The expression is what stands behind the last `after` (before the next `until`), or in the last <answer> tags, or
-  else all text; an equation counts by its left side. Each number is to be used once, or, without `use_all`, at most.
+  else all text; of an equation with the target, the other side. 3*7 = 20 is wrong.
+  Each number is to be used once, or, without `use_all`, at most.
 
   Raises:
     ValueError: the answer is no such problem.
   """
   numbers, target = _problem(example.answer)
   text = cut(completion, after, until)
-  return float(text is not None and solves(in_tags(text).partition("=")[0], numbers, target, use_all))
+  return float(text is not None and solves(_one_side(in_tags(text), target), numbers, target, use_all))
 
 
 def _solve(terms: tuple[tuple[fractions.Fraction, str], ...], target: int, use_all: bool, dead: set) -> str | None:

@@ -7,6 +7,14 @@ from grpo_jax.rewards.answer_parts import Answer, as_region
 from grpo_jax.rewards.expressions import Unreadable
 
 
+def _same_named(pair, named):
+  """(1, 2) and x = 1, y = 2: the coordinates in the order of their names."""
+  names = [answer.name for answer in named.value]
+  if pair.unit != "()" or len(pair.value) != len(names) or not all(names) or len(set(names)) < len(names):
+    return False
+  return all(map(equal, pair.value, sorted(named.value, key=lambda answer: answer.name)))
+
+
 def _is_single(answer):
   return answer.kind == "several" and len(answer.value) == 1
 
@@ -44,6 +52,8 @@ def equal(gold: Answer, given: Answer) -> bool:
     return _letters(gold) == _letters(given) != ""
   if gold.kind != given.kind and any(map(_is_single, (gold, given))):
     return equal(*(answer.value[0] if _is_single(answer) else answer for answer in (gold, given)))
+  if {gold.kind, given.kind} == {"tuple", "several"}:
+    return _same_named(*sorted((gold, given), key=lambda answer: answer.kind == "several"))
   return gold.kind == given.kind and _SAME[gold.kind](gold, given)
 
 

@@ -13,8 +13,8 @@ MOST = 64  # statements
 _ANSWER = re.compile(
   r"(?:final\s+(?:answer|result)|(?:the|my|our|correct|right)\s+(?:\w+\s+)?answer|\banswer"
   r"|\bans\b|答案|réponse|respuesta|antwort|ответ)"
-  r"[\s*_]*(?:\([^()]{0,40}\)\s*)?(?:(?:is|are|was|should\s+be|must\s+be|would\s+be|equals|="
-  r"|:|：|是|为|為|es|est|ist|lautet)[\s*_]*)+",
+  r"[\s*_]*(?:\([^()]{0,40}\)\s*)?(?:(?:ist\b|is|are|was|should\s+be|must\s+be|would\s+be|equals|="
+  r"|:|：|是|为|為|est\b|es\b|lautet)[\s*_]*)+",
   re.IGNORECASE,
 )  # fmt: skip
 _REASON = re.compile(
@@ -26,6 +26,7 @@ _NOT = re.compile(
   r"(?:\bnot|n't|\bnever|\bcannot be|\bisn't|不是)(?:\s+(?:equal(?:\s+to)?|simply|just|exactly))?[\s:$*({\[\\]*$",
   re.IGNORECASE,
 )
+_DENIED = re.compile(r"\bnot\s+(?:the\s+case|true|correct|right)\s+that\s*$|\bnot\s*$", re.IGNORECASE)
 _HEDGE = re.compile(
   r"^[\s.,;:!?)\]}$*\-]*(?:or\b|but\s+(?:no|wait|maybe|it|could|actually|perhaps|not|i)"
   r"|wait\b|hmm|no[,.!: ]|actually|maybe|perhaps|possibly|unless|"
@@ -175,11 +176,13 @@ def _announced(text: str) -> list[str]:
     matches = [match for match in matches if _FINAL.match(match[0])]
   ends = [match.start() for match in matches[1:]] + [len(text)]
   segments = [text[match.end() : end] for match, end in zip(matches, ends, strict=True)]
+  if any(_DENIED.search(text[max(0, match.start() - 40) : match.start()]) for match in matches):
+    _nothing("a denied answer")
   if _NEXT_QUESTION.search(segments[-1]):
     _nothing("the completion goes on to another question")
   sentences = [_sentence(segment).rstrip(" ,;") for segment in segments]
   if len(sentences) == 1:  # what follows is a reason
-    sentences = [_REASON.sub("", sentences[0]) or sentences[0]]
+    sentences = [(_REASON.sub("", sentences[0]) or sentences[0]).rstrip("!")]
   rest = segments[-1].lstrip(" *")[len(sentences[-1]) :]
   if _HEDGE.match(rest[:80]):
     _nothing("an answer that is taken back")

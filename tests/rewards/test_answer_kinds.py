@@ -8,7 +8,8 @@ from grpo_jax.rewards import rules
 from grpo_jax.rewards.calls import Call, RuleContext
 
 HERE = pathlib.Path(__file__).parent
-CASES = [json.loads(line) for line in (HERE / "answers.jsonl").read_text("utf-8").splitlines()]
+FILES = ("answers.jsonl", "more_answers.jsonl")
+CASES = [json.loads(line) for name in FILES for line in (HERE / name).read_text("utf-8").splitlines()]
 EXCEPTIONS = {("10", r"\boxed{10\%}")}  # docs/rewards.md says why
 
 # gold | right forms | wrong forms, between " ~ "
