@@ -16,7 +16,6 @@ from grpo_jax.config.identity import identity
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; fields can be replaced: --config.a.b=value.")
 PREEMPTED_STATUS = 143  # as of a process that SIGTERM ended; schedulers requeue on it
-GOLDS_READ = 2000  # training examples whose answers must be of a kind that the rules judge
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default runs/NAME-HASH of the config.")
 STRICT = flags.DEFINE_bool("strict", False, "Stop at the first finding of the doctor: --config.doctor.strict=True.")
 
@@ -54,8 +53,7 @@ def run(config, workdir: pathlib.Path) -> dict:
     with Rewards(r.components.to_dict(), **options) as rewards:
       claim(workdir, config)
       if r.self_test:
-        train = [setup.train.source[i] for i in range(min(len(setup.train.source), GOLDS_READ))]
-        test = rewards.self_test(setup.heldout.examples, n=r.self_test, train=train)
+        test = rewards.self_test(setup.heldout.examples, n=r.self_test, train=setup.train.source)
         shares = f"gold {test['gold']:.3f}, wrong {test['wrong']:.3f} (n {test['n']})"
         print(f"verifier self-test: {shares if test['n'] else 'skipped, no rule judges answers'}", flush=True)
       if config.task == "sft_then_rl":

@@ -14,6 +14,7 @@ from grpo_jax.rewards.scores import Scores
 from grpo_jax.rewards.self_test import refuse_golds, run_self_test
 from grpo_jax.rewards.workers import WorkerPool
 
+GOLDS_READ = 2000  # training examples whose answers must be of a kind that the rules judge
 UNREAD = ("unreadable", "bounded")  # notes on completions that state an answer of no kind, or beyond a bound
 
 
@@ -112,7 +113,9 @@ class Rewards:
     component judges answers; RewardError where one misjudges.
     """
     for component in self._components:
-      refuse_golds(component, [*examples, *train], self._evaluate)
+      if component.rule.refuses:
+        golds = [*examples, *(train[i] for i in range(min(len(train), GOLDS_READ)))]
+        refuse_golds(component, golds, self._evaluate)
     return run_self_test(self._components, examples[:n], self._evaluate, solutions)
 
   def _evaluate(self, component: Component, calls: list[Call]) -> list[Outcome]:
