@@ -1,4 +1,4 @@
-"""GSM8K with any Hugging Face model: plain prompts, math-verify as the reward.
+"""GSM8K with any Hugging Face model: plain prompts, the rule math as the reward.
 
 Command:   python -m grpo_jax.main --config=configs/gsm8k.py:MODEL [--config.data.path=gsm8k_train.jsonl …]
            MODEL: a Hugging Face directory, a .gguf file or smollm2-135m (the default).

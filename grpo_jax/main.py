@@ -68,8 +68,9 @@ def _run(config, workdir: pathlib.Path) -> dict:
       rewards.try_rules(setup.heldout.examples[0])
       claim(workdir, config, inputs)
       if r.self_test:
-        test = rewards.self_test(setup.heldout.examples[: r.self_test])
-        print(f"verifier self-test: gold {test['gold']:.3f}, wrong {test['wrong']:.3f} (n {test['n']})", flush=True)
+        test = rewards.self_test(setup.heldout.examples, n=r.self_test, train=setup.train.source)
+        shares = f"gold {test['gold']:.3f}, wrong {test['wrong']:.3f} (n {test['n']})"
+        print(f"verifier self-test: {shares if test['n'] else 'skipped, no rule judges answers'}", flush=True)
       if config.task == "sft_then_rl":
         params = run_sft(setup, workdir)
       params = (run_fused if config.train.fused_iterations else run_rl)(setup, workdir, rewards, params)

@@ -16,7 +16,7 @@ FIELDS = Fields(prompt="question", answer="answer", answer_after="####")
 
 
 def read_examples(path: pathlib.Path) -> Iterator[Example]:
-  """The problems of one file: answer is the integer after `####` without commas, solution the whole text."""
+  """The problems of one file: the answer is the integer after `####`, the solution the whole text."""
   lines = JsonLines(str(path))
   for i, row in enumerate(lines.rows()):
     yield FIELDS.example(row, lines.where(i), "gsm8k")

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from grpo_jax.data.answer_values import answer_text, ungrouped
 from grpo_jax.data.example import Example
 from grpo_jax.data.messages import conversation, plain
 
@@ -19,7 +20,7 @@ class Fields:
   chosen: str = ""  # column of the preferred completion of a pair, text or messages that end in it; "": none
   rejected: str = ""  # column of the other one
   answer_after: str = (
-    ""  # marker; the answer is what follows its last one, less commas; "": all of the column
+    ""  # marker; the answer is what follows its last one, less thousands separators; "": all of the column
   )
 
   def __post_init__(self):
@@ -37,7 +38,9 @@ class Fields:
       ValueError: a field is missing or wrong; the message begins with `where`.
     """
     prompt, said = self._prompt(_column(row, self.prompt, where), where)
-    text = self._gold(_column(row, self.answer, where), where) if self.answer else ""
+    gold = _column(row, self.answer, where) if self.answer else ""
+    gold = plain(gold, f"{where}: field {self.answer!r}") if isinstance(gold, bytes) else gold
+    text = answer_text(gold, self.answer, where) if self.answer else ""
     solution = self._completion(row, self.solution, where) if self.solution else text if self.answer_after else said
     pair = [self._completion(row, name, where) if name else "" for name in (self.chosen, self.rejected)]
     if bool(pair[0].strip()) != bool(pair[1].strip()):
@@ -56,12 +59,6 @@ class Fields:
       raise ValueError(f"{what} ends in the assistant's answer, must end in the question; drop that message.")
     return messages[:-1], messages[-1]["content"]
 
-  def _gold(self, value: Any, where: str) -> str:
-    """The answer as text; ValueError for one that no completion can be compared with."""
-    if isinstance(value, Mapping) or (isinstance(value, float) and not math.isfinite(value)):
-      raise ValueError(f"{where}: field {self.answer!r} is {value!r:.60}, must be an answer; drop the line.")
-    return plain(value if isinstance(value, bytes) else str(value), f"{where}: field {self.answer!r}")
-
   def _completion(self, row: Mapping[str, Any], name: str, where: str) -> str:
     """A completion: text, or the last of chat messages. It may be empty where nothing asks for it."""
     value = _column(row, name, where)
@@ -77,7 +74,7 @@ class Fields:
     if not (self.answer_after and self.answer):
       return text
     _, marker, answer = text.rpartition(self.answer_after)
-    answer = answer.strip().replace(",", "")
+    answer = ungrouped(answer.strip())
     if not marker or not answer:
       rule = f"must hold an answer after {self.answer_after!r}; correct it or answer_after"
       raise ValueError(f"{where}: field {self.answer!r} ends in {text[-40:]!r}, {rule}.")

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from grpo_jax.rewards.extract import cut
-from grpo_jax.rewards.rules import parse_number
+from grpo_jax.rewards.plain_numbers import parse_number
 
 SUBSETS = 2000  # of the samples of one problem; above that many, so many are drawn
 

@@ -11,9 +11,11 @@ from grpo_jax.rewards.calls import Call, Outcome, RuleContext
 from grpo_jax.rewards.components import Component, check_settings, make_component
 from grpo_jax.rewards.failures import FailureCount
 from grpo_jax.rewards.scores import Scores
-from grpo_jax.rewards.self_test import run_self_test
+from grpo_jax.rewards.self_test import refuse_golds, run_self_test
 from grpo_jax.rewards.trial import counting_golds, try_rules
 from grpo_jax.rewards.workers import WorkerPool
+
+GOLDS_READ = 2000  # training examples whose answers must be of a kind that the rules judge
 
 
 class Rewards:
@@ -87,9 +89,11 @@ class Rewards:
     return Scores(rewards_BG, scores, kinds["error"], kinds["deadline"], failures, kinds["bounded"])
 
   def self_test(
-    self, examples: Sequence[Example], *, n: int = 64, solutions: bool = True
+    self, examples: Sequence[Example], *, n: int = 64, solutions: bool = True, train: Sequence[Example] = ()
   ) -> dict[str, float]:
     """Checks on the first n examples that components which judge answers score gold ones 1 and wrong ones 0.
+
+    First it makes sure that they can judge every answer of `examples` and `train`, where a rule refuses some.
 
     A gold answer is tried as the rule expects it written (behind the option `after`, in a box, …) and as the
     example's solution. Pass `solutions=False` where these are demonstrations that may end in a wrong answer. Prints how
@@ -98,6 +102,10 @@ class Rewards:
     Returns {"gold": share of gold texts accepted, "wrong": of wrong answers, "n": examples tried}, all 0 where no
     component judges answers; RewardError where one misjudges.
     """
+    for component in self._components:
+      if component.rule.refuses:
+        golds = [*examples, *(train[i] for i in range(min(len(train), GOLDS_READ)))]
+        refuse_golds(component, golds, self._evaluate)
     return run_self_test(self._components, examples[:n], counting_golds(self._evaluate), solutions)
 
   def try_rules(self, example: Example) -> None:

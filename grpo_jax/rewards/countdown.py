@@ -17,7 +17,14 @@ from grpo_jax.rewards.extract import cut, in_tags
 
 _OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 _SYMBOLS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}
-_READABLE = str.maketrans({"×": "*", "·": "*", "÷": "/", "\N{MINUS SIGN}": "-", "[": "(", "]": ")"})
+_READABLE = str.maketrans(
+  {**dict.fromkeys("×·⋅∗", "*"), "÷": "/", "\N{MINUS SIGN}": "-", "–": "-", "[": "(", "]": ")"}
+)
+_LATEX = (
+  (re.compile(r"\\(?:times|cdot|ast)(?![A-Za-z])"), "*"), (re.compile(r"\\div(?![A-Za-z])"), "/"),
+  (re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}"), r"((\1)/(\2))"),
+  (re.compile(r"\\(?:left|right)(?![A-Za-z])|\\[()\[\],;!]|\\boxed|[${}]"), " "),
+)  # fmt: skip
 _EXPRESSION = re.compile(r"[0-9+\-*/() ]+")
 _LONGEST = 500  # characters of an expression
 
@@ -51,6 +58,10 @@ def solves(expression: str, numbers: Sequence[int], target: int, use_all: bool) 
 
   No sign, no power, no name; nothing is computed unless the numbers are the given ones, so nothing grows large.
   """
+  if len(expression) > 4 * _LONGEST:
+    return False
+  for pattern, plain in _LATEX if "\\" in expression or "$" in expression else ():
+    expression = pattern.sub(plain, expression)
   expression = " ".join(expression.translate(_READABLE).split())
   if len(expression) > _LONGEST or not _EXPRESSION.fullmatch(expression):
     return False
@@ -65,6 +76,14 @@ def solves(expression: str, numbers: Sequence[int], target: int, use_all: bool) 
     return False
 
 
+def _one_side(text: str, target: int) -> str:
+  """The expression of an equation with the target; nothing where the equation gives another number."""
+  left, equals, right = (part.strip(" \n.$") for part in text.partition("="))
+  if equals and left == str(target) and not right.lstrip("-").isdigit():
+    return right
+  return "" if right.isdigit() and len(right) <= 1000 and right != str(target) else left
+
+
 def countdown(
   completion: str,
   example: Example,
@@ -76,14 +95,15 @@ def countdown(
   """1 where the completion's expression makes the target of {"numbers": […], "target": n}, the example's answer.
 
   The expression is what stands behind the last `after` (before the next `until`), or in the last <answer> tags, or
-  else all text; an equation counts by its left side. Each number is to be used once, or, without `use_all`, at most.
+  else all text; of an equation with the target, the other side. 3*7 = 20 is wrong.
+  Each number is to be used once, or, without `use_all`, at most.
 
   Raises:
     ValueError: the answer is no such problem.
   """
   numbers, target = _problem(example.answer)
   text = cut(completion, after, until)
-  return float(text is not None and solves(in_tags(text).partition("=")[0], numbers, target, use_all))
+  return float(text is not None and solves(_one_side(in_tags(text), target), numbers, target, use_all))
 
 
 def _solve(terms: tuple[tuple[fractions.Fraction, str], ...], target: int, use_all: bool, dead: set) -> str | None:

@@ -5,10 +5,8 @@ a worker process. Set `function.judges_answer = True` to have it self-tested on 
 """
 
 import dataclasses
-import decimal
 import importlib
 import os
-import re
 import traceback
 from collections.abc import Callable, Mapping
 
@@ -16,47 +14,23 @@ from grpo_jax.data.example import Example
 from grpo_jax.rewards import code_answers, countdown, gym_answers, math_answers, text_rules, token_answers
 from grpo_jax.rewards.calls import Bounded, Call, Outcome, RuleContext
 from grpo_jax.rewards.extract import cut
+from grpo_jax.rewards.plain_numbers import gold_number, parse_number
 
 MOST = 1e9  # a score's magnitude
 _TRACE_CHARACTERS = 8_000
-
-# A minus counts as a sign unless it follows an operand: "5-3" ends in 3, "= -3" in -3.
-_NUMBER = re.compile(
-  r"(?P<sign>(?<![\w.)\]])[-+])?\$?"
-  r"(?P<digits>(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
-  r"(?P<exponent>[eE][+-]?[0-9]+)?"
-)
-
-
-def parse_number(text: str, pick: str = "last") -> decimal.Decimal | None:
-  """The last (or first) integer or decimal of a text, exactly; None where there is none.
-
-  Reads `-$1,234.50.` as -1234.5 and 2e3 as 2000. Linear in the text's length, whatever the number's size: a
-  Decimal is never expanded. Fractions are not numbers here: 3/4 ends in 4 (use the rule `math`).
-
-  Raises:
-    ValueError: `pick` is neither "last" nor "first".
-  """
-  if pick not in ("last", "first"):
-    raise ValueError(f"pick={pick!r} must be 'last' or 'first'.")
-  found = None
-  for match in _NUMBER.finditer(text.replace(math_answers.UNICODE_MINUS, "-")):
-    found = match
-    if pick == "first":
-      break
-  if found is None:
-    return None
-  try:
-    return decimal.Decimal("".join(part or "" for part in found.groups()).replace(",", ""))
-  except decimal.InvalidOperation:  # an exponent beyond 10^18
-    return None
 
 
 def exact(
   completion: str, example: Example, context: RuleContext, after: str | None = None, until: str | None = None,
   before: str | None = None,
 ) -> float:
-  """1 where the completion is the answer, surrounding blanks aside; see `numeric` for what is looked at."""
+  """1 where the completion is the answer, surrounding blanks aside; see `numeric` for what is looked at.
+
+  Raises:
+    ValueError: the answer is blank.
+  """
+  if not example.answer.strip():
+    raise ValueError(f"the answer {example.answer!r} is blank, which would pay for an empty completion; correct it.")
   text = cut(completion, after, until, before)
   return float(text is not None and text.strip() == example.answer.strip())
 
@@ -76,11 +50,9 @@ def numeric(
   `until`, only the text before its next occurrence; with `before`, nothing from its first occurrence on.
 
   Raises:
-    ValueError: the answer holds no number.
+    ValueError: the answer is not one plain number; see `gold_number`.
   """
-  gold = parse_number(example.answer)
-  if gold is None:
-    raise ValueError(f"the answer {example.answer[:80]!r} holds no number; use the rule exact or math.")
+  gold = gold_number(example.answer)
   text = cut(completion, after, until, before)
   return float(text is not None and parse_number(text, pick) == gold)
 
@@ -93,7 +65,7 @@ def format(
   close_tag: str = "</think>",
   opened: bool = False,
 ) -> float:
-  """1 where the completion is exactly one thinking block and then a non-empty answer (the format reward of
+  """1 where the completion is exactly one thinking block, not blank, and then a non-empty answer (the format reward of
   DeepSeek-R1, arXiv:2501.12948, section 2.2.2).
 
   `opened` is for prompts that already end with the opening tag, which the completion then must not repeat.
@@ -143,6 +115,7 @@ class Rule:
 
   score: Callable[..., float]
   judges_answer: bool = False  # the gold answer must score 1 and any other 0
+  refuses: bool = False  # raises for answers that it cannot judge; the self-test then tries near misses too
   isolated: bool = False  # run in a worker process, under the deadline
   write: Callable[[str, Mapping], str | None] = write_plain  # (answer, options) -> a completion giving that answer
   sample: str = ""  # an answer in the rule's own form, where that is more than the bare text of a right one
@@ -150,16 +123,17 @@ class Rule:
 
 
 RULES = {
-  "exact": Rule(exact, judges_answer=True),
-  "numeric": Rule(numeric, judges_answer=True),
+  "exact": Rule(exact, judges_answer=True, refuses=True),
+  "numeric": Rule(numeric, judges_answer=True, refuses=True),
   "math": Rule(
     math_answers.math,
     judges_answer=True,
+    refuses=True,
     isolated=True,
     write=math_answers.write,
     prepare=math_answers.prepare,
   ),
-  "string": Rule(text_rules.string, judges_answer=True),
+  "string": Rule(text_rules.string, judges_answer=True, refuses=True),
   "code": Rule(
     code_answers.code,
     judges_answer=True,

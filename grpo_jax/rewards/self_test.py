@@ -1,24 +1,17 @@
 """The self-test: rules that judge answers must accept the data's gold answers and reject wrong ones."""
 
 import collections
-import decimal
 from collections.abc import Callable, Sequence
 
 from grpo_jax.data.example import Example
 from grpo_jax.rewards import rules
 from grpo_jax.rewards.calls import Call, Outcome, RewardError, RuleContext
 from grpo_jax.rewards.components import Component
+from grpo_jax.rewards.near_misses import near_misses, wrong_answer
 
 EXPECTED = {"gold": 1.0, "wrong": 0.0}
-
-
-def wrong_answer(answer: str) -> str:
-  """Another answer: the number plus one, or for any other text a number."""
-  try:
-    gold = decimal.Decimal(answer.strip().replace(",", ""))
-    return "0" if gold.adjusted() > 20 else f"{gold + 1:f}"
-  except decimal.InvalidOperation:
-    return "123457"
+COPIED = 0.5  # the share of examples whose prompt may, by chance, hold the answer where the rule looks
+SHOWN = 3  # golds in a refusal
 
 
 def run_self_test(
@@ -32,27 +25,62 @@ def run_self_test(
   for component in components:
     if not component.rule.judges_answer:
       continue
-    trials = []
-    for example in examples:
-      gold, wrong = _texts(component, example.answer)
-      trials += [("gold", gold, example)] * (gold is not None) + [("wrong", wrong, example)]
-      if solutions and example.solution:
-        trials.append(("gold", example.solution, example))
-    calls = [component.call(text, example, RuleContext(0, False, 1)) for _, text, example in trials]
-    for (kind, _, _), call, outcome in zip(trials, calls, evaluate(component, calls), strict=True):
+    trials = [trial for example in examples for trial in _trials(component, example, solutions)]
+    copied = collections.Counter()
+    for (kind, _, _), call, outcome in zip(trials, *_outcomes(component, trials, evaluate), strict=True):
+      if kind == "copied":
+        copied[outcome.score == 1.0] += 1
+        continue
       if outcome.failure or outcome.score != EXPECTED[kind]:
         raise RewardError(_misjudged(component, kind, call, outcome))
       accepted[kind] += outcome.score
       tried[kind] += 1
+    if copied[True] > max(3, COPIED * copied.total()):
+      raise RewardError(
+        f"Self-test: component {component.name!r} (rule {component.rule_name}) scored the prompt, copied as the"
+        f" completion, 1.0 for {copied[True]} of {copied.total()} examples; make the rule stricter"
+        f" (rewards.components.{component.name}.options={component.options!r}) or keep answers out of prompts."
+      )
   share = {kind: accepted[kind] / max(1, tried[kind]) for kind in EXPECTED}
   return share | {"n": len(examples) if tried else 0}
 
 
-def _texts(component: Component, answer: str) -> tuple[str | None, str]:
-  """A right completion, where the rule can write one, and a wrong one."""
+def refuse_golds(
+  component: Component, examples: Sequence[Example], evaluate: Callable[[Component, list[Call]], list[Outcome]]
+) -> None:
+  """Raises RewardError where the rule cannot judge some examples' answers: how many, and three of them."""
+  if not component.rule.refuses:
+    return
+  calls = [component.call("", example, RuleContext(0, False, 1)) for example in examples]
+  failed = [(c, o) for c, o in zip(calls, evaluate(component, calls), strict=True) if o.failure]
+  if failed:
+    shown = list(dict.fromkeys(repr(call.example.answer[:80]) for call, _ in failed))[:SHOWN]
+    _, outcome = failed[0]
+    raise RewardError(
+      f"Self-test: component {component.name!r} (rule {component.rule_name}) cannot judge the answers of {len(failed)}"
+      f" of {len(examples)} examples, such as {', '.join(shown)}; the first gives {outcome.failure}"
+      f" ({outcome.message}); fit rewards.components.{component.name}.options={component.options!r} to the data,"
+      " correct the answers or change the rule."
+    )
+
+
+def _trials(component: Component, example: Example, solutions: bool):
+  """(kind, text, example): what the rule must accept and what it must not."""
   rule, options = component.rule, component.options
+  gold = rule.write(example.answer, options)
   write_wrong = rules.write_plain if rule.sample else rule.write
-  return rule.write(answer, options), write_wrong(wrong_answer(answer), options)
+  wrong = [wrong_answer(example.answer)]
+  wrong += near_misses(example.answer, component.rule_name, options) if rule.refuses else []
+  trials = [("gold", gold, example)] * (gold is not None)
+  trials += [("wrong", write_wrong(text, options), example) for text in wrong]
+  if rule.refuses and isinstance(example.prompt, str) and example.prompt.strip():
+    trials.append(("copied", example.prompt, example))
+  return trials + [("gold", example.solution, example)] * bool(solutions and example.solution)
+
+
+def _outcomes(component, trials, evaluate) -> tuple[list[Call], list[Outcome]]:
+  calls = [component.call(text, example, RuleContext(0, False, 1)) for _, text, example in trials]
+  return calls, evaluate(component, calls)
 
 
 def _misjudged(component: Component, kind: str, call: Call, outcome: Outcome) -> str:

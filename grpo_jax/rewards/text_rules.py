@@ -7,7 +7,6 @@ arXiv:2502.03373): 1 - distinct / all.
 import collections
 import functools
 import re
-import string as ascii_text
 import unicodedata
 
 from grpo_jax.data.example import Example
@@ -16,7 +15,11 @@ from grpo_jax.rewards.extract import cut
 
 _LONGEST = 10_000  # characters of an answer; normalizing may be quadratic in runs of combining marks
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b", re.IGNORECASE)
-_NO_PUNCTUATION = str.maketrans("", "", ascii_text.punctuation)
+# What a sentence adds to words. Signs that change an answer stay: -5, 1.5, 3/4, 10%, C#, x=1, f(x).
+_SENTENCE_MARKS = re.compile(
+  r"[\"'`?;]|\*\*|(?<![0-9])!|\.(?![0-9])|,(?![0-9])|(?<![0-9]),|:(?![0-9])|(?<![0-9]):"
+  r"|(?<!\S)-+(?!\S)|(?<=[^\W\d])-(?=[^\W\d])"
+)
 _SCRIPTS = {
   "arabic": ("ARABIC",), "bengali": ("BENGALI",), "bulgarian": ("CYRILLIC",), "chinese": ("CJK",),
   "english": ("LATIN",), "french": ("LATIN",), "german": ("LATIN",), "greek": ("GREEK",), "hebrew": ("HEBREW",),
@@ -39,8 +42,9 @@ def string(
 ) -> float:
   """1 where completion and answer are the same words, once what does not count is dropped (SQuAD's normalization).
 
-  Unless `case`, `punctuation` (ASCII) or `articles` (a, an, the) count, they are dropped on both sides, and runs of
-  blanks are one; `nfkc` makes compatible characters equal (full width, ligatures). An answer of more than 10,000
+  Unless `case`, `punctuation` (of sentences) or `articles` (a, an, the) count, they are dropped on both sides, and
+  runs of blanks are one. Signs that change an answer always count: -5, 1.5, 3/4, 10%, C#, x=1. `nfkc` makes
+  compatible characters equal (full width, ligatures). An answer of more than 10,000
   characters scores 0. For `after` and `until` see `numeric`.
 
   Raises:
@@ -50,7 +54,7 @@ def string(
   def normalize(text: str) -> str:
     text = unicodedata.normalize("NFKC", text) if nfkc else text
     text = text if case else text.casefold()
-    text = text if punctuation else text.translate(_NO_PUNCTUATION)
+    text = text if punctuation else _without_marks(text)
     return " ".join((text if articles else _ARTICLES.sub(" ", text)).split())
 
   gold = normalize(example.answer[:_LONGEST])
@@ -60,6 +64,13 @@ def string(
     )
   text = cut(completion, after, until)
   return float(text is not None and len(text) <= _LONGEST and normalize(text) == gold)
+
+
+def _without_marks(text: str) -> str:
+  """A text without the punctuation of sentences; thousands separators go too."""
+  text = re.sub(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])", lambda match: match[0].replace(",", ""), text)
+  text = re.sub(r"^[(\[\"'*]+([^()\[\]]*)[)\]\"'*]+(?=[.!?]?$)", r"\1", text.strip())
+  return _SENTENCE_MARKS.sub("", text)
 
 
 def repeated_share(text: str, n: int, unit: str = "word") -> float:
@@ -122,10 +133,11 @@ def thinking(
 
 
 def is_one_block(completion: str, open_tag: str, close_tag: str, opened: bool) -> bool:
-  """Whether a completion is exactly one block between the tags and then something that is not blank."""
+  """Whether a completion is exactly one block between the tags and then something, neither of them blank."""
   text = open_tag + completion if opened else completion.lstrip()
   one_block = text.startswith(open_tag) and text.count(open_tag) == 1 == text.count(close_tag)
-  return one_block and bool(text.partition(close_tag)[2].strip())
+  thought, _, answer = text.partition(close_tag)
+  return one_block and bool(thought.removeprefix(open_tag).strip()) and bool(answer.strip())
 
 
 @functools.lru_cache(maxsize=1 << 16)

@@ -58,7 +58,7 @@ def test_exact(completion, answer, options, expected):
     ("", "6", {}, 0.0),
     ("6\x00", "6", {}, 1.0),
     ("\ud800 6", "6", {}, 1.0),
-    ("\u0666", "6", {}, 0.0),  # an Arabic-Indic six
+    ("\u0666", "6", {}, 1.0),  # an Arabic-Indic six
   ],
 )
 def test_numeric(completion, answer, options, expected):
