@@ -39,8 +39,8 @@ class Fields:
     """
     prompt, said = self._prompt(_column(row, self.prompt, where), where)
     gold = _column(row, self.answer, where) if self.answer else ""
-    gold = plain(gold, f"{where}: field {self.answer!r}") if isinstance(gold, bytes) else gold
-    text = answer_text(gold, self.answer, where) if self.answer else ""
+    gold = gold if isinstance(gold, str | bytes) else answer_text(gold, self.answer, where)
+    text = plain(gold, f"{where}: field {self.answer!r}") if self.answer else ""
     solution = self._completion(row, self.solution, where) if self.solution else text if self.answer_after else said
     pair = [self._completion(row, name, where) if name else "" for name in (self.chosen, self.rejected)]
     if bool(pair[0].strip()) != bool(pair[1].strip()):

@@ -17,7 +17,6 @@ from grpo_jax.data.rows import Fields
     (1e-7, "0.0000001"),
     (True, "true"),
     (False, "false"),
-    (b"x", "x"),
     (np.float32(2.0), "2"),
     (np.int64(7), "7"),
     (np.bool_(True), "true"),

@@ -19,7 +19,7 @@ TEXTS = (HERE / "answer_statements.txt").read_text("utf-8")  # completions
 
 def score(rule, gold, completion):
   outcome = rules.evaluate(Call(rule, completion, Example("q", gold), RuleContext(1, False, 100)))
-  return "refused" if outcome.failure else outcome.score
+  return "refused" if outcome.failure == "error" else outcome.score
 
 
 def table(text):

@@ -63,7 +63,7 @@ def pool():
 def test_known_answers(pool):
   outcomes = pool.run([call(completion, answer) for completion, answer, _ in CASES])
   for case, outcome in zip(CASES, outcomes, strict=True):
-    assert (outcome.score, outcome.failure) == (case[2], ""), (case, outcome)
+    assert outcome.score == case[2] and outcome.failure in ("", "bounded"), (case, outcome)
 
 
 def test_after_keeps_earlier_numbers_out(pool):
@@ -79,7 +79,7 @@ def test_an_unreadable_gold_is_an_error_not_a_zero(pool):
 
 def test_towers_of_powers_are_bounded(pool):
   outcomes = pool.run([call(r"\boxed{9^{9^{9^9}}}", "72"), call("72", "72")])
-  assert [(outcome.score, outcome.failure) for outcome in outcomes] == [(0.0, ""), (1.0, "")]
+  assert [(outcome.score, outcome.failure) for outcome in outcomes] == [(0.0, "bounded"), (1.0, "")]
 
 
 def hostile_texts(n, seed=0):
@@ -110,7 +110,7 @@ def test_hostile_texts_cost_little_and_fail_nothing():
     start = time.perf_counter()
     outcome = rules.evaluate(call(text, "72"))
     slowest = max(slowest, time.perf_counter() - start)
-    assert outcome.failure == "" and outcome.score in (0.0, 1.0), (text[:80], outcome)
+    assert outcome.failure in ("", "bounded") and outcome.score in (0.0, 1.0), (text[:80], outcome)
   print(f"worst stall {slowest:.3f} s")
   assert slowest < 2.0
 

@@ -58,10 +58,11 @@ def test_integer_answer_is_the_rule_numeric():
   few = np.array([ALPHABET.index(c) for c in "011-# "])  # so that many are right
   tokens[:, ::2] = few[tokens[:, ::2] % len(few)]
   tokens[:, ::3, 0] = ALPHABET.index("#")
-  answers = np.array([1, 0, -1, 10])
+  answers = np.array([1, 0, -1, 10])  # `numeric` also reads 1 011 as 1011: blanks are doubled for it
   got = integer(tokens, mask, answers)
   expected = [
-    [numeric(text, Example("", str(answer)), RuleContext(1, False, 1), after="#", pick="first") for text in group]
+    [numeric(text.replace(" ", "  "), Example("", str(answer)), RuleContext(1, False, 1), after="#", pick="first")
+     for text in group]
     for group, answer in zip(texts_of(tokens, mask), answers, strict=True)
   ]
   np.testing.assert_array_equal(got, np.array(expected, np.float32))

@@ -75,7 +75,7 @@ def test_answers_beyond_the_bounds_are_counted_apart():
   with Rewards({"correct": {"rule": "math"}}, **settings) as rewards:
     scores = score(rewards, [[r"\boxed{1000000000!}", r"\boxed{10^{10^{10}}}", "7"], [r"\boxed{\int x}", "8", "no"]])
   np.testing.assert_array_equal(scores.components["correct"], [[0, 0, 1], [0, 1, 0]])
-  assert (scores.errors, scores.deadlines, scores.unread) == (0, 0, 3)
+  assert (scores.errors, scores.deadlines, scores.bounded) == (0, 0, 2)
 
 
 def test_the_gate_names_component_rate_key_and_text():
