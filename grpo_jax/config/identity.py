@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 # What may change between two starts of one run: how it is watched and kept, not what is computed.
 FREE_KEYS = (
   "checkpoint", "distributed", "doctor", "log", "contamination",
-  "rewards.workers", "rewards.deadline_seconds", "rewards.self_test",
+  "rewards.workers", "rewards.deadline_seconds", "rewards.self_test", "train.max_skips",
 )
 
 
