@@ -15,6 +15,7 @@ from ml_collections import config_flags
 from grpo_jax.config.identity import identity
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; fields can be replaced: --config.a.b=value.")
+NOTHING_LEARNED_STATUS = 65  # refused updates only: the same command would end so again
 PREEMPTED_STATUS = 143  # as of a process that SIGTERM ended; schedulers requeue on it
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default runs/NAME-HASH of the config.")
 STRICT = flags.DEFINE_bool("strict", False, "Stop at the first finding of the doctor: --config.doctor.strict=True.")
@@ -91,6 +92,7 @@ def main(argv):
   from grpo_jax.distributed.multihost import initialize
   from grpo_jax.distributed.preemption import Preempted
   from grpo_jax.rewards.self_test import RewardError
+  from grpo_jax.runs.stage import NothingLearned
 
   logging.set_verbosity(logging.ERROR)
   os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -104,6 +106,9 @@ def main(argv):
   except Preempted as stop:
     print(f"preempted: {stop}", flush=True)
     sys.exit(PREEMPTED_STATUS)
+  except NothingLearned as error:
+    print(f"error: {error}", file=sys.stderr, flush=True)
+    sys.exit(NOTHING_LEARNED_STATUS)
   except (ValueError, RewardError) as error:
     sys.exit(f"error: {error}")
   except OSError as error:
