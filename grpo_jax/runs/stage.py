@@ -147,7 +147,7 @@ class Stage:
 
   def _count_skips(self, step: int, values: dict) -> None:
     """Raises NothingLearned after `train.max_skips` steps in a row, or at the end of a run, without any update."""
-    all_skipped = values["update/applied"] == 0
+    all_skipped = values.get("update/applied", 1) == 0
     self._skips = self._skips + 1 if all_skipped else 0
     self._updates, self._all_skips = self._updates + 1, self._all_skips + all_skipped
     ended = step == self.total and self.start == 0 and self._all_skips == self._updates
