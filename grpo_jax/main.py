@@ -17,6 +17,7 @@ from grpo_jax.config.mistakes import check_readable, check_result, config_file, 
 from grpo_jax.quiet import quiet
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; fields can be replaced: --config.a.b=value.")
+NOTHING_LEARNED_STATUS = 65  # refused updates only: the same command would end so again
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default runs/NAME-HASH of the config.")
 STRICT = flags.DEFINE_bool("strict", False, "Stop at the first finding of the doctor: --config.doctor.strict=True.")
 
@@ -133,6 +134,7 @@ def main(argv):
   from grpo_jax.distributed.multihost import LostPeers, initialize, leave_lost, peers_lost
   from grpo_jax.distributed.preemption import Preempted
   from grpo_jax.rewards.self_test import RewardError
+  from grpo_jax.runs.stage import NothingLearned
 
   quiet()
   config = CONFIG.value
@@ -153,6 +155,9 @@ def main(argv):
   except KeyboardInterrupt:
     print("stopped between steps; what was saved before is whole, and the same command continues", flush=True)
     sys.exit(130)
+  except NothingLearned as error:
+    print(f"error: {error}", file=sys.stderr, flush=True)
+    sys.exit(NOTHING_LEARNED_STATUS)
   except (ValueError, RewardError, MemoryError) as error:
     sys.exit(f"error: {error}")
   except RuntimeError as error:

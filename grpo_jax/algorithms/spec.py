@@ -4,6 +4,8 @@ Choices are static (another choice is another program); numbers are array leaves
 To add a cell: write the function beside its relatives, add its name to table.py, name it in a preset here.
 """
 
+import dataclasses
+
 import numpy as np
 from flax import struct
 
@@ -21,11 +23,17 @@ from grpo_jax.algorithms.table import (
   REDUCTIONS,
   SURROGATES,
 )
+from grpo_jax.config.ranges import Range, problems
 
 
-def choice(default):
-  """A static field."""
-  return struct.field(pytree_node=False, default=default)
+def choice(default, within: str = ""):
+  """A static field; `within`: its range (config/ranges.py), where it is a number."""
+  return struct.field(pytree_node=False, default=default, metadata={"range": within})
+
+
+def number(default: float, within: str):
+  """A field that is an array leaf, with its range."""
+  return struct.field(default=default, metadata={"range": within})
 
 
 @struct.dataclass
@@ -44,33 +52,37 @@ class AlgorithmSpec:
   sampler_correction: str = choice("off")  # importance weights for the sampler–trainer gap
   pair_loss: str = choice("off")  # best against worst of each group, added to the loss
   shuffle_advantages: bool = choice(False)  # control: permute the advantages within each group
-  pass_k: int = choice(4)  # of advantage "pass_at_k"
-  beta: float = 0.04
-  epsilon_low: float = 0.2
-  epsilon_high: float = 0.2
-  advantage_epsilon: float = 1e-6
-  reduction_divisor: float = 1.0  # tokens, more than 0, for reduction "constant"; None in a config: longest completion
-  kl_target: float = 0.05  # nats per token, for adaptive beta
-  kl_horizon: float = 10.0  # updates
-  dual_clip: float = 3.0  # surrogate "dual_clipped"
-  ratio_cap: float = 5.0  # largest ratio of "capped" and "cispo"
-  tau_positive: float = 1.0  # surrogate "sapo"
-  tau_negative: float = 1.05
-  cov_fraction: float = 2e-3  # of tokens that "kl_cov" treats apart; "clip_cov" begins from 2e-4 (SURROGATE_NUMBERS)
-  cov_low: float = 1.0  # band of "clip_cov"
-  cov_high: float = 5.0
-  cov_beta: float = 1.0  # penalty of "kl_cov"
-  sampler_low: float = 0.0  # bounds of the sampler weights
-  sampler_high: float = 3.0
-  gamma: float = 1.0  # advantage "gae"
-  gae_lambda: float = 0.95
-  mix: float = 0.5  # sequence-level share of advantage "multi_scale"
-  spread_floor: float = 0.1  # of the batch's spread, for advantage "group_floored"
-  truncation_penalty: float = 1.0  # subtracted from the reward, for truncated "penalize"
-  length_penalty: float = 0.0  # times length / longest times the group's pass rate, subtracted from the reward
-  pair_beta: float = 0.1  # of the pair loss
-  pair_weight: float = 1.0
+  pass_k: int = choice(4, "int [2, 65536]")  # of advantage "pass_at_k"
+  beta: float = number(0.04, "[0, 1e3]")
+  epsilon_low: float = number(0.2, "[0, 1e9]")
+  epsilon_high: float = number(0.2, "[0, 1e9]")
+  advantage_epsilon: float = number(1e-6, "(0, 1]")
+  reduction_divisor: float = number(1.0, "(0, 1e9]")  # tokens, for reduction "constant"; a config's None is the longest
+  kl_target: float = number(0.05, "(0, 1e3]")  # nats per token, for adaptive beta
+  kl_horizon: float = number(10.0, "[1, 1e9]")  # updates
+  dual_clip: float = number(3.0, "(1, 1e9]")  # surrogate "dual_clipped"
+  ratio_cap: float = number(5.0, "(0, 1e9]")  # largest ratio of "capped" and "cispo"
+  tau_positive: float = number(1.0, "(0, 1e3]")  # surrogate "sapo"
+  tau_negative: float = number(1.05, "(0, 1e3]")
+  cov_fraction: float = number(2e-3, "[0, 1]")  # of tokens for "kl_cov"; "clip_cov": SURROGATE_NUMBERS
+  cov_low: float = number(1.0, "[-1e9, 1e9]")  # band of "clip_cov"
+  cov_high: float = number(5.0, "[-1e9, 1e9]")
+  cov_beta: float = number(1.0, "[0, 1e3]")  # penalty of "kl_cov"
+  sampler_low: float = number(0.0, "[0, 1e9]")  # bounds of the sampler weights
+  sampler_high: float = number(3.0, "(0, 1e9]")
+  gamma: float = number(1.0, "[0, 1]")  # advantage "gae"
+  gae_lambda: float = number(0.95, "[0, 1]")
+  mix: float = number(0.5, "[0, 1]")  # sequence-level share of advantage "multi_scale"
+  spread_floor: float = number(0.1, "[0, 1e3]")  # of the batch's spread, for advantage "group_floored"
+  truncation_penalty: float = number(1.0, "[0, 1e6]")  # subtracted from the reward, for truncated "penalize"
+  length_penalty: float = number(0.0, "[0, 1e6]")  # length / longest times the group's pass rate, off the reward
+  pair_beta: float = number(0.1, "(0, 1e3]")  # of the pair loss
+  pair_weight: float = number(1.0, "[0, 1e3]")
 
+
+NUMBERS = {f.name: Range(f.metadata["range"]) for f in dataclasses.fields(AlgorithmSpec) if f.metadata.get("range")}
+RANGES = {f"algorithm.{name}": within for name, within in NUMBERS.items()}  # as a config has them
+ORDERED = (("sampler_low", "sampler_high"), ("cov_low", "cov_high"))  # ends of bands
 
 CELLS = {
   "advantage": sorted(ADVANTAGES),
@@ -140,6 +152,12 @@ def make_spec(preset: str = "grpo", **overrides) -> AlgorithmSpec:
     raise ValueError(f"algorithm.preset={preset!r} is unknown; choose one of {sorted(PRESETS)}.")
   cells = {**PRESETS[preset], **overrides}
   spec = AlgorithmSpec(**{**SURROGATE_NUMBERS.get(cells.get("surrogate"), {}), **cells})
+  for sentence in problems({f"algorithm.{name}": getattr(spec, name) for name in NUMBERS}, RANGES).values():
+    raise ValueError(sentence)
+  for low, high in ORDERED:
+    if getattr(spec, low) > getattr(spec, high):
+      raise ValueError(f"algorithm.{low}={getattr(spec, low)!r} must be at most algorithm.{high}="
+                       f"{getattr(spec, high)!r}; exchange or move them.")
   for cell, known in CELLS.items():
     if getattr(spec, cell) not in known:
       raise ValueError(f"algorithm.{cell}={getattr(spec, cell)!r} is unknown; choose one of {known}.")
@@ -161,11 +179,6 @@ def make_spec(preset: str = "grpo", **overrides) -> AlgorithmSpec:
       f"algorithm.pair_loss={spec.pair_loss!r} needs reference log-probabilities and a denominator that no length "
       "enters; set algorithm.kl (e.g. 'k3') and a reduction other than 'token_mean'."
     )
-  if not float(spec.reduction_divisor) > 0:
-    raise ValueError(f"algorithm.reduction_divisor={spec.reduction_divisor!r} must be more than 0 tokens; leave it "
-                     "None in the config for the longest completion.")
-  if spec.pass_k < 2:
-    raise ValueError(f"algorithm.pass_k={spec.pass_k} must be at least 2; for 1 use advantage='leave_one_out'.")
   return spec
 
 

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 # How a run is watched and kept, not what is computed: no part of its identity.
 FREE_KEYS = (
   "checkpoint", "distributed", "doctor", "log", "contamination",
-  "rewards.workers", "rewards.deadline_seconds", "rewards.self_test",
+  "rewards.workers", "rewards.deadline_seconds", "rewards.self_test", "train.max_skips",
 )
 # Part of the identity, which names the default folder, but free to change when a run in a folder goes on: layout,
 # memory, and how often and on how much it is evaluated. They change last bits at most.

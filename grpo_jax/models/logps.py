@@ -29,7 +29,8 @@ def _chunk(hidden_BGCD, head: Head, tokens_BGC, temperature):
   logz = jnp.log(total)
   taken = jnp.take_along_axis(shifted, tokens_BGC.reshape(-1, 1), -1)[:, 0]
   # Entropy is a metric here: no gradient, so its backward costs nothing.
-  entropy = logz - jnp.sum(jax.lax.stop_gradient(weights * shifted), -1) / total
+  terms = jax.lax.stop_gradient(jnp.where(weights > 0, weights * shifted, 0))  # w log w is 0 at 0, where log w is -inf
+  entropy = logz - jnp.sum(terms, -1) / total
   return (taken - logz).reshape(tokens_BGC.shape), jax.lax.stop_gradient(entropy).reshape(tokens_BGC.shape)
 
 

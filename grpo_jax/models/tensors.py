@@ -27,6 +27,7 @@ class Place(NamedTuple):
   layer: int | None  # index on axis 0, None for whole-model parameters
   transposed: bool
   shape: tuple[int, ...]  # as the other format stores it
+  name: str  # in the other format
 
 
 def hf_table(cfg: ModelConfig):
@@ -40,12 +41,12 @@ def places(cfg: ModelConfig, names) -> dict[str, Place]:
   for ours, shape in shapes.items():
     if ours != "layers":
       theirs, transposed = names["model"][ours]
-      found[theirs] = Place((ours,), None, transposed, shape[::-1] if transposed else shape)
+      found[theirs] = Place((ours,), None, transposed, shape[::-1] if transposed else shape, theirs)
   for layer in range(cfg.num_layers):
     for ours, (_, *shape) in shapes["layers"].items():
       theirs, transposed = names["layers"][ours]
       stored = tuple(shape[::-1] if transposed else shape)
-      found[theirs.format(layer)] = Place(("layers", ours), layer, transposed, stored)
+      found[theirs.format(layer)] = Place(("layers", ours), layer, transposed, stored, theirs.format(layer))
   return found
 
 
@@ -72,8 +73,12 @@ def check_tensors(cfg: ModelConfig, names, tensors: Mapping[str, Tensor]) -> Non
 
 
 def _part(tensor: Tensor, place: Place, index: tuple[slice, ...]) -> np.ndarray:
-  """A slice of one tensor in our order of axes."""
+  """A slice of one tensor in our order of axes; ValueError where a number in it is not finite."""
   part = tensor.read(index[::-1] if place.transposed else index)
+  if not np.isfinite(np.asarray(part, np.float32)).all():
+    where = place.path[-1] if place.layer is None else f"{place.path[-1]} of layer {place.layer}"
+    raise ValueError(f"the weights of the model hold numbers that are not finite (NaN or infinity) in {place.name} "
+                     f"({where}); take an undamaged copy of the model.")
   return part.T if place.transposed else part
 
 

@@ -62,6 +62,8 @@ def train_line(n: dict) -> str:
   """The progress of one iteration, with a warning where most completions were cut."""
   kl = f"  kl {n['policy/kl']:.4f}" if "policy/kl" in n else ""
   warn = f"  WARNING {n['length/truncated']:.0%} truncated" if n["length/truncated"] > 0.5 else ""
+  if n.get("policy/not_finite"):
+    warn += f"  WARNING the model is not finite: {n['policy/not_finite']:.0%} of completions"
   return (f"reward {n['reward/total']:.3f}{kl}  length {n['length/mean']:.1f}  "
           f"no-signal {n['groups/no_signal']:.2f}  {n['time/tokens_per_second']:.0f} tok/s{warn}")
 

@@ -21,6 +21,10 @@ from grpo_jax.runs.memory import forget_peak, peak_memory
 from grpo_jax.runs.saved import Saved
 
 
+class NothingLearned(Exception):
+  """Updates were refused, one after the other, because the gradient or the new parameters were not finite."""
+
+
 class Stage:
   """One stage (sft or rl) in `workdir/name`: where it starts, what it logs, when it saves.
 
@@ -40,6 +44,7 @@ class Stage:
       self.directory, tensorboard=log.tensorboard, wandb_project=log.wandb_project, config=config.to_dict())
     self._clock, self._preemption, self._compiled = None, Preemption(), 0
     self._strict, self._doctor = config.doctor.strict, Doctor(config.doctor, config.evaluate.component)
+    self._max_skips, self._skips, self._updates, self._all_skips = config.train.max_skips, 0, 0, 0
     self._deadline = Deadline(config.distributed.deadline_seconds if jax.process_count() > 1 else 0)
 
   def _open(self) -> None:
@@ -95,6 +100,8 @@ class Stage:
       Unhealthy: the doctor finds something, and the run is strict.
     """
     self._deadline.wind(f"what follows {self.name} step {step}")
+    if kind == "train":
+      self._count_skips(step, values)
     if kind == "train" and step % self.log_every and step != self.total:
       return
     if kind == "train":
@@ -112,6 +119,21 @@ class Stage:
         self.saved.wait()
         self._leave()
         raise Unhealthy(f"{self.name} step {step}: {finding} (doctor.strict; what was saved before stays)")
+
+  def _count_skips(self, step: int, values: dict) -> None:
+    """Raises NothingLearned after `train.max_skips` steps in a row, or at the end of a run, without any update."""
+    all_skipped = values.get("update/applied", 1) == 0
+    self._skips = self._skips + 1 if all_skipped else 0
+    self._updates, self._all_skips = self._updates + 1, self._all_skips + all_skipped
+    ended = step == self.total and self.start == 0 and self._all_skips == self._updates
+    if ended or (self._max_skips and self._skips >= self._max_skips):
+      self._metrics.sync()
+      self.saved.wait()
+      self._leave()
+      raise NothingLearned(
+        f"{self.name} step {step}: every update of the last {self._skips} step(s) was refused, because its gradient or "
+        "the parameters it would leave were not finite; what was saved before is whole: lower the learning rate or "
+        "look at the rewards and the model (train.max_skips is how many are borne).")
 
   def maybe_save(self, step: int, state, greedy: float | None = None) -> None:
     """Saves every `checkpoint.every` steps and at the last, after the log lines up to here are on disk.

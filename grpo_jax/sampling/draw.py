@@ -35,7 +35,10 @@ def _first_above(cumulative, threshold, weights):
 
 
 def sample(logits_NV, uniform_N):
-  """Token ids and log-probabilities drawn from softmax(logits) by inverse CDF (blocks first, then within one)."""
+  """Token ids and log-probabilities drawn from softmax(logits) by inverse CDF (blocks first, then within one).
+
+  A row that holds NaN or +inf has no such distribution: its token is some id below V, its log-probability NaN.
+  """
   N, V = logits_NV.shape
   pad = -V % BLOCK
   logits = jnp.pad(logits_NV.astype(jnp.float32), ((0, 0), (0, pad)), constant_values=-jnp.inf)
@@ -50,7 +53,7 @@ def sample(logits_NV, uniform_N):
   index = _first_above(jnp.cumsum(inside, -1), threshold - before, inside)
   token = block[:, 0] * BLOCK + index
   logp = jnp.take_along_axis(logits, token[:, None], -1)[:, 0] - top[:, 0] - jnp.log(cumulative[:, -1])
-  return token.astype(jnp.int32), logp
+  return jnp.minimum(token, V - 1).astype(jnp.int32), logp
 
 
 def argmax(logits_NV):

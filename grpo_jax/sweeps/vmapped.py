@@ -107,7 +107,9 @@ class Arms:
         log.write(step, kind, values)
     mean = {name: float(np.mean([m[name] for m in metrics])) for name in metrics[0]}
     values = [m[shown] for m in metrics]
-    stage.log(step, kind, mean, f"{len(metrics)} arms  {shown} {min(values):.3f} … {max(values):.3f}")
+    refused = [arm for arm, m in enumerate(metrics) if m.get("update/applied", 1) == 0]
+    warn = f"  WARNING arms {refused} refused their update: not finite" if refused else ""
+    stage.log(step, kind, mean, f"{len(metrics)} arms  {shown} {min(values):.3f} … {max(values):.3f}{warn}")
 
   def fresh_state(self, params):
     """The states of all arms, stacked; `params`: one tree for all, a list of one for each, or None."""

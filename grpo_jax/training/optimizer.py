@@ -43,7 +43,8 @@ def _decayed(path) -> bool:
 
 
 def apply_gradients(state, grads, spec: OptimizerSpec):
-  """One AdamW update of `state`; a non-finite gradient changes nothing but the counters.
+  """One AdamW update of `state`; a gradient that is not finite, or one that would leave parameters
+  or moments that are not, changes nothing but the counters.
 
   p ← p - lr (m̂ / (sqrt(v̂) + eps) + weight_decay p), gradients first scaled to `clip_norm` at most.
   Returns the state and metrics as (sum, count).
@@ -58,10 +59,13 @@ def apply_gradients(state, grads, spec: OptimizerSpec):
 
   def moved(path, p, d):
     decay = spec.weight_decay if _decayed(path) else 0.0
-    return jnp.where(finite, p - lr * (d + decay * p), p)
+    return p - lr * (d + decay * p)
 
   params = jax.tree_util.tree_map_with_path(moved, state.params, directions)
+  finite = jnp.stack([finite, *(jnp.all(jnp.isfinite(a)) for a in jax.tree.leaves((params, opt_state)))]).all()
+  params = jax.tree.map(lambda new, old: jnp.where(finite, new, old), params, state.params)
   opt_state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), opt_state, state.opt_state)
   skipped = (~finite).astype(jnp.int32)
   state = state.replace(params=params, opt_state=opt_state, step=state.step + 1, skipped=state.skipped + skipped)
-  return state, {"update/grad_norm": (norm, 1), "update/learning_rate": (lr, 1), "update/skipped": (skipped, 1)}
+  return state, {"update/grad_norm": (norm, 1), "update/learning_rate": (lr, 1),
+                 "update/skipped": (skipped, 1), "update/applied": (1 - skipped, 1)}

@@ -54,6 +54,8 @@ def policy_step(
     metrics["policy/entropy"] = (selected_sum(entropy, micro.mask_BGT), jnp.sum(micro.mask_BGT))
     metrics["policy/sampler_gap"] = (jnp.sum(gap), jnp.sum(known))
     metrics["policy/sampler_gap_max"] = (jnp.max(gap), jnp.ones((), jnp.int32))
+    lost = jnp.any(micro.mask_BGT & ~jnp.isfinite(micro.behavior_logps_BGT), -1)  # logits were not finite
+    metrics["policy/not_finite"] = (jnp.sum(lost), jnp.asarray(lost.size, jnp.int32))
     return numerator, (denominator, metrics)
 
   grads, metrics = accumulate(loss_fn, state.params, batch, cut)
@@ -61,6 +63,7 @@ def policy_step(
   if spec.beta_control == "adaptive":
     total, count = metrics["policy/kl"]
     beta = adapted_beta(spec.beta, total / jnp.maximum(count, 1), spec.kl_target, spec.kl_horizon)
+    beta = jnp.where(jnp.isfinite(beta), beta, spec.beta)
     state = state.replace(algorithm_state={**state.algorithm_state, "beta": beta})
     update["update/beta"] = (beta, 1)
   return state, {**metrics, **update}

@@ -55,7 +55,7 @@ REFUSED = [
   ({"kl": "off", "beta_control": "adaptive"}, "needs a KL"),
   ({"kl": "off", "pair_loss": "sigmoid"}, "pair_loss='sigmoid' needs"),
   ({"reduction": "token_mean", "pair_loss": "sigmoid"}, "no length"),
-  ({"advantage": "pass_at_k", "pass_k": 1}, "leave_one_out"),
+  ({"advantage": "pass_at_k", "pass_k": 1}, "whole number in .2, 65536"),
   ({"advantage": "process", "kl_place": "reward"}, "would be ignored by advantage='process'"),
   ({"advantage": "multi_scale", "kl": "k1", "kl_place": "reward"}, "use 'loss'"),
   ({"beta_control": "adaptive", "beta": 0.0}, "never moves"),
