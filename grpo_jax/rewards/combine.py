@@ -37,12 +37,8 @@ class Rewards:
     check_settings(components, workers, deadline_seconds, max_error_rate, worker_memory_gib)
     self._components = [make_component(name, spec) for name, spec in components.items()]
     self._failures = FailureCount(max_error_rate)
-    self._pool = WorkerPool(
-      workers,
-      sorted({component.rule_name for component in self._components if component.rule.isolated}),
-      deadline_seconds=deadline_seconds,
-      memory_gib=worker_memory_gib,
-    )
+    isolated = sorted({component.rule_name for component in self._components if component.rule.isolated})
+    self._pool = WorkerPool(workers, isolated, deadline_seconds=deadline_seconds, memory_gib=worker_memory_gib)
 
   def __enter__(self) -> "Rewards":
     return self
@@ -54,14 +50,8 @@ class Rewards:
     """Ends the worker processes."""
     self._pool.close()
 
-  def __call__(
-    self,
-    completions: Sequence[Sequence[str]],
-    examples: Sequence[Example],
-    lengths_BG: np.ndarray,
-    truncated_BG: np.ndarray,
-    max_length: int,
-  ) -> Scores:
+  def __call__(self, completions: Sequence[Sequence[str]], examples: Sequence[Example], lengths_BG: np.ndarray,
+               truncated_BG: np.ndarray, max_length: int) -> Scores:
     """Scores G completions of each of B examples; lengths and `max_length` are in completion tokens.
 
     Raises:
@@ -88,14 +78,11 @@ class Rewards:
     kinds = collections.Counter(failure.kind for failure in failures)
     return Scores(rewards_BG, scores, kinds["error"], kinds["deadline"], failures, kinds["bounded"])
 
-  def self_test(
-    self, examples: Sequence[Example], *, n: int = 64, solutions: bool = True, train: Sequence[Example] = ()
-  ) -> dict[str, float]:
+  def self_test(self, examples: Sequence[Example], *, n: int = 64, solutions: bool = True,
+                train: Sequence[Example] = ()) -> dict[str, float]:
     """Checks on the first n examples that components which judge answers score gold ones 1 and wrong ones 0.
 
-    First it makes sure that they can judge every answer of `examples` and `train`, where a rule refuses some.
-
-    A gold answer is tried as the rule expects it written (behind the option `after`, in a box, …) and as the
+    First, that they can judge every answer of `examples` and the first of `train`, where a rule refuses some. A gold answer is tried as the rule expects it written (behind the option `after`, in a box, …) and as the
     example's solution. Pass `solutions=False` where these are demonstrations that may end in a wrong answer. Prints how
     many solutions pass the rule `code`.
 
