@@ -82,7 +82,8 @@ class Rewards:
                 train: Sequence[Example] = ()) -> dict[str, float]:
     """Checks on the first n examples that components which judge answers score gold ones 1 and wrong ones 0.
 
-    First, that they can judge every answer of `examples` and the first of `train`, where a rule refuses some. A gold answer is tried as the rule expects it written (behind the option `after`, in a box, …) and as the
+    First, that they can judge every answer of `examples` and the first of `train`, where a rule refuses some. A gold
+    answer is tried as the rule expects it written (behind the option `after`, in a box, …) and as the
     example's solution. Pass `solutions=False` where these are demonstrations that may end in a wrong answer. Prints how
     many solutions pass the rule `code`.
 
