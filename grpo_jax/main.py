@@ -158,14 +158,14 @@ def main(argv):
   except NothingLearned as error:
     print(f"error: {error}", file=sys.stderr, flush=True)
     sys.exit(NOTHING_LEARNED_STATUS)
-  except (ValueError, RewardError, MemoryError) as error:
-    sys.exit(f"error: {error}")
-  except RuntimeError as error:
-    if not peers_lost(error):
+  except Exception as error:
+    if peers_lost(error):
+      leave_lost(error)
+    if isinstance(error, OSError):
+      sys.exit(f"error: {error}; what was saved before is whole: make room or restore access, and run the same command")
+    if not isinstance(error, ValueError | RewardError | MemoryError):
       raise
-    leave_lost(error)
-  except OSError as error:
-    sys.exit(f"error: {error}; what was saved before is whole: make room or restore access, and run the same command")
+    sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

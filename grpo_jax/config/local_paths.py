@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-_NAMES_PATH = re.compile(r"(path|paths|dir|folder|file|files)$")
+_NAMES_PATH = re.compile(r"(workdir|path|paths|dir|folder|file|files|model|source|target)$")
 
 
 def check_local(values: Any, key: str = "") -> None:

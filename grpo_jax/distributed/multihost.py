@@ -1,15 +1,17 @@
 """Many processes as one run: joining, agreeing at the start, gathering small arrays, and never waiting for ever."""
 
+import contextlib
 import errno
 import faulthandler
 import functools
 import hashlib
 import os
 import pathlib
+import re
 import socket
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import jax
 import numpy as np
@@ -19,6 +21,9 @@ EXPLICIT = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 DETECT = "GRPO_MULTIHOST"  # 1: TPU pods, GKE and Slurm say themselves who they are
 DEADLINE_STATUS = 70  # exit status of a process whose peers did not answer; launch/ starts the run again
 JOIN_SECONDS = "GRPO_JOIN_SECONDS"  # how long a process waits for all others to join, default 300
+
+
+_PEERS = re.compile(r"[Gg]loo|\b(UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED|CANCELLED): |[Cc]oordination service|heartbeat")
 
 
 class LostPeers(RuntimeError):
@@ -32,7 +37,7 @@ def initialize() -> None:
 
   Raises:
     ValueError: some of the three explicit variables are set and not all.
-    LostPeers: the coordinator's port is taken, or not all processes joined in time.
+    LostPeers: the coordinator's port is taken.
   """
   given = [name for name in EXPLICIT if os.environ.get(name)]
   if given and len(given) < len(EXPLICIT):
@@ -40,19 +45,29 @@ def initialize() -> None:
     raise ValueError(f"{given[0]}={os.environ[given[0]]!r} is set but {missing} is not; set all three or none.")
   if given:
     address, count, index = (os.environ[name] for name in EXPLICIT)
-    seconds = int(os.environ.get(JOIN_SECONDS) or 300)
     if int(index) == 0:
       _check_port(address)
-    try:
+    with _joining(f"process {index} of {count} at {address}") as seconds:
       jax.distributed.initialize(address, int(count), int(index), initialization_timeout=seconds)
-    except RuntimeError as error:
-      why = str(error).splitlines()[0][:200]
-      raise LostPeers(f"process {index} could not join the {count} processes at {address} in {JOIN_SECONDS}={seconds}"
-                      f" s ({why}); start all of them again.") from error
   elif os.environ.get(DETECT) == "1":
-    jax.distributed.initialize()
+    with _joining("this process") as seconds:
+      jax.distributed.initialize(initialization_timeout=seconds)
   if not is_first():
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115  for as long as the process lives
+
+
+@contextlib.contextmanager
+def _joining(who: str) -> Iterator[int]:
+  """A block that joins the others, with jax's own time limit; ours ends the process before, as jax would abort it."""
+  seconds = int(os.environ.get(JOIN_SECONDS) or 300)
+  late = LostPeers(f"{who} did not find all the others within {JOIN_SECONDS}={seconds} s; start all of them again.")
+  timer = threading.Timer(seconds, leave_lost, [late])
+  timer.daemon = True
+  timer.start()
+  try:
+    yield seconds + 30
+  finally:
+    timer.cancel()
 
 
 def _check_port(address: str) -> None:
@@ -67,10 +82,8 @@ def _check_port(address: str) -> None:
 
 
 def peers_lost(error: BaseException) -> bool:
-  """Whether an error of the runtime says that another process does not answer."""
-  runtime = type(error).__name__ in ("XlaRuntimeError", "JaxRuntimeError")
-  signs = ("Gloo", "gloo", "UNAVAILABLE", "DEADLINE_EXCEEDED", "heartbeat", "coordination", "Connection", "barrier")
-  return runtime and jax.process_count() > 1 and any(sign in str(error) for sign in signs)
+  """Whether an error of the runtime says that another process does not answer; it comes as several Python types."""
+  return isinstance(error, RuntimeError | ValueError) and jax.process_count() > 1 and bool(_PEERS.search(str(error)))
 
 
 def leave_lost(error: BaseException) -> None:

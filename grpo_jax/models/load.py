@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from grpo_jax.config.local_paths import check_local
 from grpo_jax.models.gguf_io import open_gguf
 from grpo_jax.models.hf_io import open_hf
 from grpo_jax.models.hf_names import GGUF, TOKENIZER_FILES
@@ -67,6 +68,7 @@ def resolve_model_path(path: str | Path) -> Path:
   Raises:
     ValueError: nothing is there; the message says what would be accepted.
   """
+  check_local({"model": str(path)})
   name = NAMES.get(str(path), str(path))
   if name.startswith("package:"):
     return _in_package(name.removeprefix("package:"))

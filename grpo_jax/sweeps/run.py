@@ -19,8 +19,9 @@ import time
 
 import jax
 
+from grpo_jax.config.local_paths import check_local
 from grpo_jax.distributed.mesh import make_mesh
-from grpo_jax.distributed.multihost import initialize, is_first
+from grpo_jax.distributed.multihost import LostPeers, initialize, is_first, leave_lost, peers_lost
 from grpo_jax.distributed.preemption import Preempted
 from grpo_jax.metrics import write_whole
 from grpo_jax.quiet import quiet
@@ -139,6 +140,7 @@ def sweep_main(arguments: argparse.Namespace) -> int:
   sweep = load(arguments.sweep, "get_sweep")
   if not isinstance(sweep, Sweep):
     raise ValueError(f"get_sweep() of {arguments.sweep} returned a {type(sweep).__name__}; return a Sweep.")
+  check_local({"--workdir": arguments.workdir})
   index, count = shard_of(arguments.shard)
   if arguments.vmapped < 0 or (arguments.vmapped and arguments.isolated):
     raise ValueError(f"--vmapped={arguments.vmapped} must be a number of arms, without --isolated; leave one out.")
@@ -181,7 +183,13 @@ def main() -> None:
   except Preempted as stop:
     print(f"preempted: {stop}", flush=True)
     sys.exit(stop.status)
-  except (ValueError, OSError) as error:
+  except LostPeers as error:
+    leave_lost(error)
+  except (ValueError, OSError, RuntimeError) as error:
+    if peers_lost(error):
+      leave_lost(error)
+    if isinstance(error, RuntimeError):
+      raise
     sys.exit(f"error: {error}")
   sys.exit(min(failed, MOST))
 

@@ -18,7 +18,7 @@ from grpo_jax.algorithms.spec import initial_state
 from grpo_jax.checkpoint import Checkpoints
 from grpo_jax.config.identity import flat, identity
 from grpo_jax.data.order import Stream
-from grpo_jax.distributed.owner import released
+from grpo_jax.distributed.owner import check_owned, released
 from grpo_jax.evaluation.heldout import Answers
 from grpo_jax.metrics import MetricsLog
 from grpo_jax.runs.claim import claim
@@ -94,6 +94,7 @@ class Arms:
   def start_logs(self, step: int) -> None:
     """Opens the logs for appending after `step`, -1 to start anew."""
     for run, workdir in zip(self.runs, self.workdirs, strict=True):
+      check_owned(workdir)
       (workdir / "rl").mkdir(exist_ok=True)
       log = run.config.log
       self.logs.append(MetricsLog(workdir / "rl", tensorboard=log.tensorboard, wandb_project=log.wandb_project,
@@ -255,6 +256,7 @@ def save_each(arms: Arms, state, greedy: list[float]) -> None:
   hashes = np.asarray(jax.jit(jax.vmap(leaf_fingerprints))(state))
   host = jax.device_get(state)
   for arm, (run, workdir) in enumerate(zip(arms.runs, arms.workdirs, strict=True)):
+    check_owned(workdir)
     checkpoints = Checkpoints(workdir / "rl" / "checkpoints", keep=run.config.checkpoint.keep)
     one = jax.tree.map(lambda a: np.asarray(a[arm]), host)  # noqa: B023
     checkpoints.save(run.config.train.iterations, one.replace(hashes=hashes[arm]), greedy[arm])
