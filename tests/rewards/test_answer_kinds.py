@@ -8,7 +8,7 @@ from grpo_jax.rewards import rules
 from grpo_jax.rewards.calls import Call, RuleContext
 
 HERE = pathlib.Path(__file__).parent
-FILES = ("answers.jsonl", "more_answers.jsonl")
+FILES = ("answers.jsonl", "more_answers.jsonl", "more_written_answers.jsonl")
 CASES = [json.loads(line) for name in FILES for line in (HERE / name).read_text("utf-8").splitlines()]
 EXCEPTIONS = {("10", r"\boxed{10\%}")}  # docs/rewards.md says why
 
