@@ -134,8 +134,7 @@ def main(argv):
   from grpo_jax.distributed.multihost import LostPeers, initialize, leave_lost, peers_lost
   from grpo_jax.distributed.preemption import Preempted
   from grpo_jax.rewards.self_test import RewardError
-  from grpo_jax.runs.faults import NotFinite
-  from grpo_jax.runs.stage import NothingLearned
+  from grpo_jax.runs.faults import NotFinite, NothingLearned
 
   quiet()
   config = CONFIG.value

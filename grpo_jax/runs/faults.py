@@ -25,6 +25,10 @@ class Unfit(ValueError):
   """A whole checkpoint that cannot be used here: renamed, or of another version of the state or of orbax."""
 
 
+class NothingLearned(Exception):
+  """A run made no update, since none was finite, or none with a signal."""
+
+
 class NotFinite(ValueError):
   """A state whose numbers are not finite, which must not take the place of a good one."""
 

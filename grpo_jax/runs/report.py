@@ -7,6 +7,7 @@ import pathlib
 from grpo_jax.metrics import read_rows, write_whole
 from grpo_jax.reports.page import write_page
 from grpo_jax.runs.doctor import diagnose
+from grpo_jax.runs.faults import NothingLearned
 
 
 def _interval(row: dict, name: str) -> str:
@@ -58,7 +59,11 @@ def files_made(workdir: pathlib.Path) -> list[str]:
 
 
 def write_report(workdir: pathlib.Path, config) -> dict:
-  """Writes summary.json, report.html and learning_curve.png; prints and returns the summary, names the files."""
+  """Writes summary.json, report.html and learning_curve.png; prints and returns the summary, names the files.
+
+  Raises:
+    NothingLearned: in no iteration of the run did any group have a signal; the files are written all the same.
+  """
   from rich.console import Console
   from rich.table import Table
 
@@ -81,5 +86,15 @@ def write_report(workdir: pathlib.Path, config) -> dict:
     console.print(f"{config.name}: SFT done, {config.sft.steps} steps, loss {summary['sft_loss']:.4f}")
   write_page([workdir], workdir, brief=True)
   print("files:", *files_made(workdir), sep="\n")
+  if config.task.endswith("rl"):
+    _check_signal(workdir)
   print(f"run is done: {workdir}", flush=True)  # what launch/babysit.sh looks for
   return summary
+
+
+def _check_signal(workdir: pathlib.Path) -> None:
+  shares = [row["groups/no_signal"] for row in read_rows(workdir / "rl" / "metrics.jsonl") if row["kind"] == "train"]
+  if shares and min(shares) == 1:
+    raise NothingLearned(
+      f"{workdir} ended without learning: in all {len(shares)} logged iterations every group had one "
+      "and the same reward throughout; look at the samples, and change rewards.components, the data or the model.")
