@@ -86,15 +86,18 @@ def write_report(workdir: pathlib.Path, config) -> dict:
     console.print(f"{config.name}: SFT done, {config.sft.steps} steps, loss {summary['sft_loss']:.4f}")
   write_page([workdir], workdir, brief=True)
   print("files:", *files_made(workdir), sep="\n")
-  if config.task.endswith("rl"):
-    _check_signal(workdir)
+  if config.task.endswith("rl") and (said := nothing_learned(workdir)):
+    raise NothingLearned(said)
   print(f"run is done: {workdir}", flush=True)  # what launch/babysit.sh looks for
   return summary
 
 
-def _check_signal(workdir: pathlib.Path) -> None:
-  shares = [row["groups/no_signal"] for row in read_rows(workdir / "rl" / "metrics.jsonl") if row["kind"] == "train"]
-  if shares and min(shares) == 1:
-    raise NothingLearned(
-      f"{workdir} ended without learning: in all {len(shares)} logged iterations every group had one "
-      "and the same reward throughout; look at the samples, and change rewards.components, the data or the model.")
+def nothing_learned(workdir: pathlib.Path) -> str:
+  """Why an RL run that came to its end learned nothing, in a sentence; empty where it did."""
+  rows = [row for row in read_rows(workdir / "rl" / "metrics.jsonl") if row["kind"] == "train"]
+  if rows and all(row.get("update/applied", 1) == 0 for row in rows):
+    return f"{workdir} ended without learning: no update was finite, so all were refused; lower the learning rate."
+  if rows and all(row.get("groups/no_signal") == 1 for row in rows):
+    return (f"{workdir} ended without learning: in all {len(rows)} logged iterations every group had one and the same "
+            "reward throughout; look at the samples, and change rewards.components, the data or the model.")
+  return ""

@@ -79,12 +79,13 @@ def test_a_run_without_any_signal_does_not_end_as_done(tmp_path, capsys):
   config = default_config()
   claim(tmp_path, config)
   (tmp_path / "rl").mkdir()
-  for shares, done in (([1.0, 1.0], False), ([1.0, 0.9], True)):
-    rows = [{"step": i + 1, "kind": "train", "groups/no_signal": share} for i, share in enumerate(shares)]
+  for name, values, done in (("groups/no_signal", [1.0, 1.0], False), ("groups/no_signal", [1.0, 0.9], True),
+                             ("update/applied", [0.0, 0.0], False), ("update/applied", [0.0, 1.0], True)):
+    rows = [{"step": i + 1, "kind": "train", name: value} for i, value in enumerate(values)]
     (tmp_path / "rl" / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     try:
       write_report(tmp_path, config)
       assert done
     except NothingLearned as error:
-      assert not done and "in all 2 logged iterations" in str(error)
+      assert not done and "ended without learning" in str(error)
     assert ("run is done" in capsys.readouterr().out) == done and (tmp_path / "report.html").exists()
