@@ -170,11 +170,12 @@ def test_log_probabilities_and_entropy_against_numpy():
 
 
 @pytest.mark.parametrize(
-  "B, G, T, V", [(2, 4, 6, 24), (2, 4, 256, 32_000), (64, 8, 1024, 150_000), (1, 8, 90, 150_000)])
+  "B, G, T, V", [(2, 4, 6, 24), (2, 8, 128, 32_000), (2, 8, 256, 32_000), (64, 8, 1024, 150_000), (1, 8, 90, 150_000)])
 def test_a_chunk_divides_the_length_and_bounds_the_logits(B, G, T, V):
   chunk = chunk_tokens(B, G, T, V)
   assert T % chunk == 0
-  assert chunk == 1 or B * G * chunk * V <= 2**26
+  assert chunk in (1, T) or B * G * chunk * V <= 2**24
+  assert (chunk == T) == (B * G * T * V <= 2**26)
 
 
 def update_of(cfg, P: int, B: int, G: int, T: int):
@@ -196,13 +197,13 @@ def test_the_prompt_is_paid_once(scan_layers):
   assert 0 < matmul_flops(step, *args) <= 0.3 * matmul_flops(flat, state.params)
 
 
-def test_logits_are_never_whole():
-  """Temporary memory of a compiled update: at most a quarter of the logits `[B, G, T, V]` in float32."""
-  B, G, T, V = 2, 4, 256, 32_000
+def test_many_logits_are_never_whole():
+  """Temporary memory of a compiled update whose logits `[B, G, T, V]` are 3.9 GiB: at most a tenth of them."""
+  B, G, T, V = 8, 8, 128, 128_000
   cfg = tiny.config(vocab_size=V, num_layers=1, width=8, tie_embeddings=True)
   step, args = update_of(cfg, P=8, B=B, G=G, T=T)
   memory = jax.jit(step).lower(*args).compile().memory_analysis()
-  assert 0 < memory.temp_size_in_bytes <= B * G * T * V * 4 / 4
+  assert 0 < memory.temp_size_in_bytes <= B * G * T * V * 4 / 10
 
 
 def test_branches_see_the_last_prompt_token_first(cfg, params, prompts):
