@@ -1,14 +1,20 @@
 """Attention of G branches over shared and own segments of keys and values; what each kind of layer may see."""
 
+from dataclasses import dataclass, replace
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from grpo_jax.models.config import ModelConfig
 from grpo_jax.models.layers import soft_capped
+from grpo_jax.models.packing import Packing
 from grpo_jax.models.rope import rope_tables
+from grpo_jax.models.row_attention import Row, row_attention
 
 MASKED = -1e30  # finite, so that a row with nothing to see stays finite
+SMALLEST = 32  # tokens of a block of packed rows: below, products are too small to be fast
 
 
 @struct.dataclass
@@ -46,25 +52,97 @@ def visible(query_positions_BGT, positions_BGS, valid_BGS, window: int = 0):
   return mask[:, None, :, None]
 
 
-def in_one_kernel(cfg: ModelConfig, T: int, context) -> bool:
-  """Whether `tree_attention` serves these queries: whole branches over a shared prefix; decoding steps stay here."""
-  return cfg.attention != "xla" and T > 1 and all(kv.positions.shape[1] == 1 for kv in context) and len(context) < 2
+@dataclass(frozen=True)
+class Form:
+  """How a row of tokens is cut for attention: `shared` tokens that all may see, then `blocks` of `size` tokens.
 
-
-def sights(cfg: ModelConfig, positions_BGT, valid_BGT, context, dtype):
-  """(rotary tables, own mask, masks of the context), with a leading axis of kinds of layers where there are several.
-
-  A kernel makes its own masks, from what is valid.
+  The keys of a block are the shared ones, its own and those of the `back` blocks before it. `kernel`: what one kernel
+  for the whole row has to know, in place of cuts.
   """
-  T, kinds = positions_BGT.shape[-1], []
-  length = T + sum(kv.positions.shape[-1] for kv in context)
+
+  shared: int
+  blocks: int
+  size: int
+  back: int = 0
+  kernel: Row | None = None
+
+  @property
+  def parts(self) -> int:
+    """Arrays that a row is cut into: the shared tokens, if any, and the blocks."""
+    return 1 + (self.shared > 0)
+
+  def blocks_alone(self) -> "Form":
+    """The same without the shared tokens."""
+    return replace(self, shared=0)
+
+
+def form_of(cfg: ModelConfig, shape, context, packing: Packing | None) -> Form:
+  """The form of these tokens: branches `[B, G, T]`, or packed rows `[R, 1, P-1+N]`."""
+  _, G, T = shape
+  own = packing.valid_RN.shape[1] if packing else 0
+  if cfg.attention != "xla" and G == 1 and not context:
+    return Form(0, 1, T, kernel=Row(T - own, packing.longest if packing else 1, packing is None or packing.whole))
+  if not packing:
+    return Form(0, G, T)
+  size, back = (packing.longest, 0) if packing.whole else block_of(own, packing.longest)
+  return Form(T - own, own // size, size, back)
+
+
+def block_of(N: int, T: int) -> tuple[int, int]:
+  """(size of the blocks of N packed tokens, blocks to look back): fewest keys, where completions have at most T."""
+  sizes = [size for size in range(min(N, SMALLEST), N + 1) if N % size == 0]
+  look_back = lambda size: min(-(-(T - 1) // size), N // size - 1)  # noqa: E731
+  size = min(sizes, key=lambda size: (size * (1 + look_back(size)), -size))
+  return size, look_back(size)
+
+
+def parts_of(a_BM, form: Form) -> list:
+  """The parts `[B, G, T, …]` of rows `[B, M, …]`: shared tokens with G = 1, blocks as branches."""
+  own = a_BM[:, form.shared :].reshape(a_BM.shape[0], form.blocks, form.size, *a_BM.shape[2:])
+  return [a_BM[:, None, : form.shared], own] if form.shared else [own]
+
+
+def looked_back(a, back: int, axis: int):
+  """Blocks along `axis`, their tokens along the next, each behind the `back` blocks before it (zeros before all)."""
+  if not back:
+    return a
+  n = a.shape[axis]
+  padded = jnp.pad(a, [(back if i == axis else 0, 0) for i in range(a.ndim)])
+  return jnp.concatenate([jax.lax.slice_in_dim(padded, j, j + n, axis=axis) for j in range(back + 1)], axis + 1)
+
+
+def _seen_in_blocks(positions, packing: Packing, form: Form, window: int):
+  """Which keys of its blocks each packed token sees, `[R, 1, blocks, 1, size, keys]`: key k when k ≤ q < end(k)."""
+  blocks = lambda a: looked_back(a.reshape(-1, form.blocks, form.size), form.back, 1)[:, :, None]  # noqa: E731
+  q = np.arange(form.blocks * form.size).reshape(1, form.blocks, form.size, 1)
+  k = q[:, :, :1] - form.back * form.size + np.arange((form.back + 1) * form.size)[None, None, None]
+  mask = blocks(packing.valid_RN) & (k <= q) & (q < blocks(packing.ends_RN))
+  if window:
+    mask = mask & (positions[..., None] - blocks(positions) < window)
+  return mask[:, None, :, None]
+
+
+def sights(cfg: ModelConfig, form: Form, positions_BGT, valid_BGT, context, packing: Packing | None, dtype):
+  """(rotary tables of each part, masks), with a leading axis of kinds of layers where there are several.
+
+  Masks: of what each segment of keys shows to the last part, then of the shared tokens to themselves. A kernel makes
+  its own, from what is valid and how old.
+  """
+  B, G, T = positions_BGT.shape
+  length = (packing.longest + T - packing.valid_RN.shape[1] if packing else T) + sum(
+    kv.positions.shape[-1] for kv in context)
+  at, valid = (parts_of(a.reshape(B, G * T), form) for a in (positions_BGT, valid_BGT))
+  kinds = []
   for window in cfg.windows:
-    tables = rope_tables(positions_BGT, length, cfg.head_width, *cfg.rope_of(window), dtype)
-    if in_one_kernel(cfg, T, context):
-      kinds.append((tables, valid_BGT, [kv.valid for kv in context]))
+    tables = [rope_tables(a, length, cfg.head_width, *cfg.rope_of(window), dtype) for a in at]
+    if form.kernel:
+      ages = packing.ages_RN if packing else jnp.zeros((B, 0), jnp.int32)
+      kinds.append((tables, (valid_BGT[:, 0], jnp.pad(ages, ((0, 0), (T - ages.shape[1], 0))))))
       continue
-    own = visible(positions_BGT, positions_BGT, valid_BGT, window)
-    kinds.append((tables, own, [visible(positions_BGT, kv.positions, kv.valid, window) for kv in context]))
+    own = _seen_in_blocks(at[-1], packing, form, window) if packing else visible(at[-1], at[-1], valid[-1], window)
+    before = [(kv.positions, kv.valid) for kv in context] + list(zip(at, valid, strict=True))[: form.parts - 1]
+    masks = [*(visible(at[-1], *keys, window) for keys in before), own]
+    kinds.append((tables, [*masks, visible(at[0], at[0], valid[0], window)] if form.shared else masks))
   return jax.tree.map(lambda *a: jnp.stack(a), *kinds) if len(kinds) > 1 else kinds[0]
 
 
@@ -107,3 +185,18 @@ def attend(q_BKGRTE, segments, scale: float, cap: float = 0.0):
     else:
       out = out + jnp.einsum("bkgrts,bkgse->bkgrte", e, values, preferred_element_type=wider)
   return (out / total).astype(q_BKGRTE.dtype)
+
+
+def attention(q, k, v, context, masks, form: Form, cfg: ModelConfig, kind=None):
+  """Attention of the parts of a row (`parts_of`), each `[B, K, G, R, T, E]`, over their keys `[B, K, G, T, E]`.
+
+  Args:
+    q: of all parts, or of the blocks alone. context: (keys, values) of segments that all see.
+    masks: as `sights` makes them.
+  """
+  if form.kernel:
+    return [row_attention(q[0], k[0], v[0], *masks, form.kernel, cfg, kind)]
+  pairs = [*context, *zip(k[:-1], v[:-1], strict=True), [looked_back(a[-1], form.back, 2) for a in (k, v)]]
+  run = lambda q, *segments: attend(q, segments, cfg.attention_scale, cfg.attention_cap)  # noqa: E731
+  out = [run(q[-1], *((*pair, mask) for pair, mask in zip(pairs, masks, strict=False)))]
+  return [run(q[0], (k[0], v[0], masks[-1])), *out] if len(q) > 1 else out
