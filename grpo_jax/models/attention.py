@@ -9,12 +9,11 @@ from flax import struct
 
 from grpo_jax.models.config import ModelConfig
 from grpo_jax.models.layers import soft_capped
-from grpo_jax.models.packing import Packing
+from grpo_jax.models.packing import Packing, block_of
 from grpo_jax.models.rope import rope_tables
 from grpo_jax.models.row_attention import Row, row_attention
 
 MASKED = -1e30  # finite, so that a row with nothing to see stays finite
-SMALLEST = 32  # tokens of a block of packed rows: below, products are too small to be fast
 
 
 @struct.dataclass
@@ -54,52 +53,47 @@ def visible(query_positions_BGT, positions_BGS, valid_BGS, window: int = 0):
 
 @dataclass(frozen=True)
 class Form:
-  """How a row of tokens is cut for attention: `shared` tokens that all may see, then `blocks` of `size` tokens.
+  """How a row of tokens is cut for attention: `prompts` of `length` tokens, then `blocks` of `size` tokens.
 
-  The keys of a block are the shared ones, its own and those of the `back` blocks before it. `kernel`: what one kernel
-  for the whole row has to know, in place of cuts.
+  A block sees the prompt of its group, itself and the `back` blocks before it. `kernel`: what one kernel for the whole
+  row has to know, in place of cuts.
   """
 
-  shared: int
   blocks: int
   size: int
+  prompts: int = 0
+  length: int = 0
   back: int = 0
   kernel: Row | None = None
 
   @property
-  def parts(self) -> int:
-    """Arrays that a row is cut into: the shared tokens, if any, and the blocks."""
-    return 1 + (self.shared > 0)
+  def shared(self) -> int:
+    """Tokens of all prompts."""
+    return self.prompts * self.length
 
   def blocks_alone(self) -> "Form":
-    """The same without the shared tokens."""
-    return replace(self, shared=0)
+    """The same without the prompts."""
+    return replace(self, prompts=0)
 
 
 def form_of(cfg: ModelConfig, shape, context, packing: Packing | None) -> Form:
-  """The form of these tokens: branches `[B, G, T]`, or packed rows `[R, 1, P-1+N]`."""
+  """The form of these tokens: branches `[B, G, T]`, or packed rows `[R, 1, M]`."""
   _, G, T = shape
-  own = packing.valid_RN.shape[1] if packing else 0
+  own, b = (packing.valid_RN.shape[1], packing.groups) if packing else (0, 1)
   if cfg.attention != "xla" and G == 1 and not context:
-    return Form(0, 1, T, kernel=Row(T - own, packing.longest if packing else 1, packing is None or packing.whole))
+    row = Row((T - own) // b, b, packing.longest if packing else 1, packing is None or packing.whole)
+    return Form(1, T, kernel=row)
   if not packing:
-    return Form(0, G, T)
-  size, back = (packing.longest, 0) if packing.whole else block_of(own, packing.longest)
-  return Form(T - own, own // size, size, back)
-
-
-def block_of(N: int, T: int) -> tuple[int, int]:
-  """(size of the blocks of N packed tokens, blocks to look back): fewest keys, where completions have at most T."""
-  sizes = [size for size in range(min(N, SMALLEST), N + 1) if N % size == 0]
-  look_back = lambda size: min(-(-(T - 1) // size), N // size - 1)  # noqa: E731
-  size = min(sizes, key=lambda size: (size * (1 + look_back(size)), -size))
-  return size, look_back(size)
+    return Form(G, T)
+  back = 0 if packing.whole else block_of(own, packing.longest)[1]
+  return Form(own // packing.block, packing.block, b, (T - own) // b, back)
 
 
 def parts_of(a_BM, form: Form) -> list:
-  """The parts `[B, G, T, …]` of rows `[B, M, …]`: shared tokens with G = 1, blocks as branches."""
-  own = a_BM[:, form.shared :].reshape(a_BM.shape[0], form.blocks, form.size, *a_BM.shape[2:])
-  return [a_BM[:, None, : form.shared], own] if form.shared else [own]
+  """The parts `[B, G, T, …]` of rows `[B, M, …]`: prompts, if there are any, and blocks."""
+  B, rest = a_BM.shape[0], a_BM.shape[2:]
+  own = a_BM[:, form.shared :].reshape(B, form.blocks, form.size, *rest)
+  return [a_BM[:, : form.shared].reshape(B, form.prompts, form.length, *rest), own] if form.prompts else [own]
 
 
 def looked_back(a, back: int, axis: int):
@@ -109,6 +103,14 @@ def looked_back(a, back: int, axis: int):
   n = a.shape[axis]
   padded = jnp.pad(a, [(back if i == axis else 0, 0) for i in range(a.ndim)])
   return jnp.concatenate([jax.lax.slice_in_dim(padded, j, j + n, axis=axis) for j in range(back + 1)], axis + 1)
+
+
+def of_owners(a, owners_RN, form: Form, axis: int):
+  """What belongs to a prompt, along `axis`, for each block; left as it is where there is one prompt."""
+  if form.prompts == 1:
+    return a
+  owners = owners_RN[:, :: form.size].reshape(-1, *(form.blocks if i == axis else 1 for i in range(1, a.ndim)))
+  return jnp.take_along_axis(a, owners, axis)
 
 
 def _seen_in_blocks(positions, packing: Packing, form: Form, window: int):
@@ -122,27 +124,37 @@ def _seen_in_blocks(positions, packing: Packing, form: Form, window: int):
   return mask[:, None, :, None]
 
 
+def _ids_and_ages(packing: Packing | None, valid_BM):
+  """What a kernel makes its masks from: `[B, M]` groups of the row from 1, 0 where not valid; ages, 0 in prompts."""
+  if packing is None:
+    return valid_BM.astype(jnp.int32), jnp.zeros(valid_BM.shape, jnp.int32)
+  M, N = valid_BM.shape[1], packing.ages_RN.shape[1]
+  prompts = np.broadcast_to(np.arange(M - N) // ((M - N) // packing.groups), (valid_BM.shape[0], M - N))
+  owners = jnp.concatenate([jnp.asarray(prompts, jnp.int32), packing.owners_RN], 1)
+  return jnp.where(valid_BM, owners + 1, 0), jnp.pad(packing.ages_RN, ((0, 0), (M - N, 0)))
+
+
 def sights(cfg: ModelConfig, form: Form, positions_BGT, valid_BGT, context, packing: Packing | None, dtype):
   """(rotary tables of each part, masks), with a leading axis of kinds of layers where there are several.
 
-  Masks: of what each segment of keys shows to the last part, then of the shared tokens to themselves. A kernel makes
-  its own, from what is valid and how old.
+  Masks: of what each segment of keys shows to the blocks, then of the prompts to themselves. A kernel makes its own.
   """
   B, G, T = positions_BGT.shape
-  length = (packing.longest + T - packing.valid_RN.shape[1] if packing else T) + sum(
-    kv.positions.shape[-1] for kv in context)
+  length = (T - packing.valid_RN.shape[1]) // packing.groups + packing.longest if packing else T
+  length += sum(kv.positions.shape[-1] for kv in context)
   at, valid = (parts_of(a.reshape(B, G * T), form) for a in (positions_BGT, valid_BGT))
   kinds = []
   for window in cfg.windows:
     tables = [rope_tables(a, length, cfg.head_width, *cfg.rope_of(window), dtype) for a in at]
     if form.kernel:
-      ages = packing.ages_RN if packing else jnp.zeros((B, 0), jnp.int32)
-      kinds.append((tables, (valid_BGT[:, 0], jnp.pad(ages, ((0, 0), (T - ages.shape[1], 0))))))
+      kinds.append((tables, _ids_and_ages(packing, valid_BGT[:, 0])))
       continue
     own = _seen_in_blocks(at[-1], packing, form, window) if packing else visible(at[-1], at[-1], valid[-1], window)
-    before = [(kv.positions, kv.valid) for kv in context] + list(zip(at, valid, strict=True))[: form.parts - 1]
-    masks = [*(visible(at[-1], *keys, window) for keys in before), own]
-    kinds.append((tables, [*masks, visible(at[0], at[0], valid[0], window)] if form.shared else masks))
+    masks = [*(visible(at[-1], kv.positions, kv.valid, window) for kv in context), own]
+    if form.prompts:
+      mine = [of_owners(a[0], packing.owners_RN, form, 1) for a in (at, valid)]
+      masks = [visible(at[1], *mine, window), own, visible(at[0], at[0], valid[0], window)]
+    kinds.append((tables, masks))
   return jax.tree.map(lambda *a: jnp.stack(a), *kinds) if len(kinds) > 1 else kinds[0]
 
 
@@ -187,16 +199,17 @@ def attend(q_BKGRTE, segments, scale: float, cap: float = 0.0):
   return (out / total).astype(q_BKGRTE.dtype)
 
 
-def attention(q, k, v, context, masks, form: Form, cfg: ModelConfig, kind=None):
+def attention(q, k, v, context, sight, form: Form, cfg: ModelConfig, owners_RN=None, kind=None):
   """Attention of the parts of a row (`parts_of`), each `[B, K, G, R, T, E]`, over their keys `[B, K, G, T, E]`.
 
   Args:
     q: of all parts, or of the blocks alone. context: (keys, values) of segments that all see.
-    masks: as `sights` makes them.
+    sight: masks, as `sights` makes them. owners_RN: of a packing.
   """
   if form.kernel:
-    return [row_attention(q[0], k[0], v[0], *masks, form.kernel, cfg, kind)]
-  pairs = [*context, *zip(k[:-1], v[:-1], strict=True), [looked_back(a[-1], form.back, 2) for a in (k, v)]]
+    return [row_attention(q[0], k[0], v[0], *sight, form.kernel, cfg, kind)]
+  prompts = [[of_owners(a[0], owners_RN, form, 2) for a in (k, v)]] if len(k) > 1 else []
+  pairs = [*context, *prompts, [looked_back(a[-1], form.back, 2) for a in (k, v)]]
   run = lambda q, *segments: attend(q, segments, cfg.attention_scale, cfg.attention_cap)  # noqa: E731
-  out = [run(q[-1], *((*pair, mask) for pair, mask in zip(pairs, masks, strict=False)))]
-  return [run(q[0], (k[0], v[0], masks[-1])), *out] if len(q) > 1 else out
+  out = [run(q[-1], *((*pair, mask) for pair, mask in zip(pairs, sight, strict=False)))]
+  return [run(q[0], (k[0], v[0], sight[-1])), *out] if len(q) > 1 else out

@@ -18,10 +18,10 @@ from grpo_jax.models.rope import rotate
 from grpo_jax.types import Prompts, wide
 
 
-def _layer(x_ND, layer, *, cfg: ModelConfig, shape, form, sights, last: bool = False):
+def _layer(x_ND, layer, *, cfg: ModelConfig, shape, form, sights, owners, last: bool = False):
   """One block. Tokens stay flat `[N, D]` outside attention: one contracting axis makes fast weight gradients.
 
-  `last`: nobody looks at what it makes of the tokens before the form's blocks, so it leaves them out.
+  `last`: nobody looks at what it makes of prompts of packed rows, so it leaves them out.
   """
   p, context, kind = layer
   tables, masks = sight_of(sights, kind)
@@ -35,18 +35,19 @@ def _layer(x_ND, layer, *, cfg: ModelConfig, shape, form, sights, last: bool = F
   def norm(h, name):
     return rms_norm(h, p[name], cfg.norm_epsilon, cfg.norm_offset) if name in p else h
 
-  def heads(h, name, repeats):  # -> [B, K, G, R, T, E] for each part: one batch axis order serves all keys
+  def heads(h, name, repeats, form=form):  # -> [B, K, G, R, T, E] for each part: one batch axis order serves all keys
     y = norm(dense(h, name).reshape(B, -1, K, repeats, E), f"{name}_norm")
     return [a.transpose(0, 3, 1, 4, 2, 5) for a in parts_of(y, form)]
 
   h = norm(x_ND, "attention_norm")
   k = [rotate(a, t)[:, :, :, 0] for a, t in zip(heads(h, "k", 1), tables, strict=True)]
   v = [a[:, :, :, 0] for a in heads(h, "v", 1)]
+  kept = form
   if last and form.shared:
     x_ND, h = (a.reshape(B, -1, a.shape[-1])[:, form.shared :].reshape(-1, a.shape[-1]) for a in (x_ND, h))
-    form, shape = form.blocks_alone(), (*shape[:2], shape[2] - form.shared)
-  q = [rotate(a, t) for a, t in zip(heads(h, "q", R), tables[-form.parts :], strict=True)]
-  out = attention(q, k, v, context, masks, form, cfg, kind)
+    kept, shape = form.blocks_alone(), (*shape[:2], shape[2] - form.shared)
+  q = [rotate(a, t) for a, t in zip(heads(h, "q", R, kept), tables[-1:] if kept != form else tables, strict=True)]
+  out = attention(q, k, v, context, masks, form, cfg, owners, kind)
   out = [a.transpose(0, 2, 4, 1, 3, 5).reshape(B, -1, K * R * E) for a in out]
   out = dense(jnp.concatenate(out, 1).reshape(-1, K * R * E), "o")
   x_ND = x_ND + norm(out, "attention_out_norm")
@@ -70,7 +71,8 @@ def decoder(params, cfg: ModelConfig, tokens_BGT, positions_BGT, valid_BGT, cont
   x_ND = by_rows(jnp.where(valid_BGT.reshape(-1, 1), embedded(params, cfg, tokens_BGT.reshape(-1)), 0), (B, G, T))
   layers, form = unstacked(cfg, params)["layers"], form_of(cfg, (B, G, T), context, packing)
   seen = sights(cfg, form, positions_BGT, valid_BGT, context, packing, wide(x_ND).dtype)
-  body = partial(_layer, cfg=cfg, shape=(B, G, T), form=form, sights=seen)
+  body = partial(_layer, cfg=cfg, shape=(B, G, T), form=form, sights=seen,
+                 owners=packing and packing.owners_RN)
   body, final = (jax.checkpoint(f) if cfg.remat else f for f in (body, partial(body, last=True)))
   pairs = [(kv.keys, kv.values) for kv in context]
   kinds = np.asarray([cfg.kind_of(i) for i in range(cfg.num_layers)]) if len(cfg.windows) > 1 else None

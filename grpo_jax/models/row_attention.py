@@ -25,23 +25,31 @@ BLOCKS = (512, 256, LANES)  # tokens of a block of the kernel
 
 @dataclass(frozen=True)
 class Row:
-  """Who sees whom in a row of `shared` tokens and then completions of at most T: `shared` ones and the own completion.
+  """Who sees whom in a row of prompts of `length` tokens and then completions of at most T: one's prompt, one's own.
 
-  A query is known by its code, which tells its index and its age in its completion. `window`: tokens that it looks
-  back over, its own included; 0 is all. `whole`: completions begin at multiples of T, else anywhere.
+  A query is known by its code, which tells its index and its age in its completion; groups are kept apart by ids.
+  `window`: tokens that it looks back over, its own included; 0 is all. `whole`: completions begin at multiples of T,
+  else anywhere.
   """
 
-  shared: int
+  length: int
+  prompts: int
   T: int
   whole: bool
   window: int = 0
+  front: int = 0  # tokens of padding before the first prompt
+
+  @property
+  def shared(self) -> int:
+    """Tokens before the first completion."""
+    return self.front + self.prompts * self.length
 
   @property
   def _bits(self) -> int:
     return (self.T - 1).bit_length()
 
   def codes(self, ages_RM):
-    """index · 2^bits + age of the tokens of a row; ages of shared tokens are 0. ValueError where that is too large."""
+    """index · 2^bits + age of the tokens of a row; ages in prompts are 0. ValueError where that is too large."""
     M = ages_RM.shape[1]
     if M << self._bits >= 2**31:
       raise ValueError(f"a row of {M} tokens with completions of at most {self.T} is too long for model.attention="
@@ -52,9 +60,10 @@ class Row:
     """Whether queries see keys, numpy or jax integers that broadcast."""
     q, age = codes >> self._bits, codes & ((1 << self._bits) - 1)
     sees = (k <= q) & ((k < self.shared) | (k >= q - age))
-    if self.window:  # positions: the shared tokens end right before the first token of every completion
-      crossed = (k < self.shared) & (q >= self.shared)
-      sees = sees & (q - k + crossed * (self.shared + age - q) < self.window)
+    if self.window:  # positions: a prompt ends right before the first token of each of its completions
+      left = (self.shared - 1 - k) % self.length if self.prompts > 1 else self.shared - 1 - k  # of the key's prompt
+      distance = jnp.where((k < self.shared) & (q >= self.shared), age + left + 1, q - k)
+      sees = sees & (distance < self.window)
     return sees
 
   def seen(self, q0: int, q1: int, k0: int, k1: int) -> tuple[bool, bool]:
@@ -64,7 +73,8 @@ class Row:
     near = lambda distance: not self.window or distance < self.window  # noqa: E731
     if k0 < self.shared:
       distance = (q0 if q0 < self.shared else self.shared) - min(k1, self.shared - 1)
-      return k1 >= self.shared or near(distance), k1 < self.shared and k1 <= q0 and not self.window
+      some = k1 >= self.shared or self.prompts > 1 or near(distance)  # each of several prompts has its own end
+      return some, k1 < self.shared and k1 <= q0 and not self.window
     key, first = min(k1, q1), self._first
     query = max(q0, key)
     all_see = self.whole and k1 <= q0 and first(q1) <= k0 and not self.window
@@ -147,15 +157,15 @@ def _laid_out(row: Row, M: int) -> tuple[int, int, int]:
   raise AssertionError("unreachable: the smallest block always fits")
 
 
-def _here(q_RKRME, k_RKME, v_RKME, valid_RM, ages_RM, *, row: Row, cfg: ModelConfig):
+def _here(q_RKRME, k_RKME, v_RKME, ids_RM, ages_RM, *, row: Row, cfg: ModelConfig):
   """The attention of one device."""
   R, K, _, repeats, M, E = q_RKRME.shape
   block, front, behind = _laid_out(row, M)
-  row = replace(row, shared=row.shared + front)
+  row = replace(row, front=front)
   pad = lambda a, axis: jnp.pad(a, [(front, behind) if i == axis else (0, 0) for i in range(a.ndim)])  # noqa: E731
   q, k, v = pad(q_RKRME.reshape(R, K * repeats, M, E), 2), pad(k_RKME[:, :, 0], 2), pad(v_RKME[:, :, 0], 2)
-  # Valid tokens see valid ones only. Others see others, themselves at least, so that no row of the softmax is empty.
-  arrays = (row, q, k, v, pad(valid_RM, 1).astype(jnp.int32), row.codes(pad(ages_RM, 1)))
+  # Tokens see those of their id only. Padding sees padding, itself at least, so that no row of the softmax is empty.
+  arrays = (row, q, k, v, pad(ids_RM, 1), row.codes(pad(ages_RM, 1)))
   if cfg.attention == "cudnn":
     out = by_nn(*arrays, cfg.attention_scale)
   else:
@@ -163,18 +173,18 @@ def _here(q_RKRME, k_RKME, v_RKME, valid_RM, ages_RM, *, row: Row, cfg: ModelCon
   return out[:, :, front : front + M].reshape(q_RKRME.shape)
 
 
-def row_attention(q_RKRME, k_RKME, v_RKME, valid_RM, ages_RM, row: Row, cfg: ModelConfig, kind=None):
+def row_attention(q_RKRME, k_RKME, v_RKME, ids_RM, ages_RM, row: Row, cfg: ModelConfig, kind=None):
   """Softmax attention of the tokens of rows, `[R, K, 1, H/K, M, E]`, over keys and values `[R, K, 1, M, E]`.
 
   Args:
-    valid_RM: false for padding, which nothing valid sees. ages_RM: places in completions, 0 for shared tokens.
+    ids_RM: groups of the row from 1, 0 for padding; no id sees another. ages_RM: places in completions, 0 in prompts.
     kind: index into `cfg.windows` of this layer; None where there is one kind.
   Returns:
     The shape of the queries, on a mesh computed where rows and heads are. What invalid tokens get means nothing.
   """
   run = [functools.partial(_here, row=replace(row, window=window), cfg=cfg) for window in cfg.windows]
   choose = lambda kind, *arrays: run[0](*arrays) if kind is None else jax.lax.switch(kind, run, *arrays)  # noqa: E731
-  arrays, mesh = (q_RKRME, k_RKME, v_RKME, valid_RM, ages_RM), jax.sharding.get_abstract_mesh()
+  arrays, mesh = (q_RKRME, k_RKME, v_RKME, ids_RM, ages_RM), jax.sharding.get_abstract_mesh()
   if mesh.empty or mesh.size == 1:
     return choose(kind, *arrays)
   rows = row_spec(mesh, (q_RKRME.shape[0], 1, 1))[0]

@@ -31,7 +31,7 @@ def main():
     return jax.tree.map(lambda a, s: size(a.shape, a.dtype, sharding=s), tree, shardings)
 
   def loss(params, prompts, tokens, mask):
-    return branches(params, CFG, prompts, tokens, mask, 200)[0].astype(np.float32).sum()
+    return branches(params, CFG, prompts, tokens, mask, 300)[0].astype(np.float32).sum()
 
   with jax.set_mesh(mesh):
     arguments = placed(params, state_shardings(mesh, params)), *placed(batch, batch_shardings(mesh, batch))
