@@ -3,10 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from grpo_jax.models.config import ModelConfig
-from grpo_jax.models.decoder import branches, head
 from grpo_jax.models.layers import Head
-from grpo_jax.types import Prompts
 
 WHOLE = 2**26  # up to so many logits (256 MiB) are kept for the backward pass, in one chunk
 LARGEST = 2**24  # of more, a chunk holds no more than this; a pass takes four times its bytes
@@ -56,9 +53,3 @@ def over_chunks(fn, arrays, chunk: int):
   kept = jax.checkpoint(fn)
   _, chunks = jax.lax.scan(lambda _, pieces: (None, kept(*pieces)), None, tuple(split(a) for a in arrays))
   return jax.tree.map(lambda a: jnp.moveaxis(a, 0, 2).reshape(B, G, T), chunks)
-
-
-def tree_logps(params, cfg: ModelConfig, prompts: Prompts, tokens_BGT, mask_BGT, temperature, chunk: int = 0):
-  """Log-probabilities and entropies `[B, G, T]` of G completions per prompt, the prompt computed once."""
-  hidden = branches(params, cfg, prompts, tokens_BGT, mask_BGT)
-  return hidden_logps(hidden, head(params, cfg), tokens_BGT, mask_BGT, temperature, chunk)
