@@ -142,7 +142,7 @@ def test_stretches_end_where_the_run_saves_evaluates_or_ends():
 
 
 @pytest.mark.parametrize("key, value, words", [
-  ("train.fused_iterations", -1, "must be at least 0"),
+  ("train.fused_iterations", -1, "must be a whole number in [0, 1e5]"),
   ("train.resample_attempts", 2, "must be 0"),
   ("sampling.group_sizes", (2, 4), "must be ()"),
   ("curriculum.low", 0.1, "must be 0.0"),
