@@ -58,10 +58,9 @@ def timed(function) -> np.ndarray:
 def warm(count: int, K: int, parameters: int, rounds: int) -> dict:
   """Seconds of K iterations of all arms: one vmapped program, and a solo program arm after arm, in turn."""
   from grpo_jax.distributed.mesh import sweep_mesh
-  from grpo_jax.runs.fused import parts_of
-  from grpo_jax.runs.iteration import many
+  from grpo_jax.runs.on_device import TokenJudge, many
   from grpo_jax.runs.setup import make_setup
-  from grpo_jax.sweeps.arms import AXIS, many_over_arms
+  from grpo_jax.sweeps.arms import many_over_arms
   from grpo_jax.sweeps.vmapped import Arms
 
   width = WIDTHS[parameters]
@@ -70,14 +69,14 @@ def warm(count: int, K: int, parameters: int, rounds: int) -> dict:
   arms = Arms(configs, [], make_setup(configs[0], devices=jax.devices()[:1]))
   states, feds = jax.device_get(arms.fresh_state(None)), arms.feeds([0] * count, 0, K)
   feeds, take = arms.stacked(feds), lambda tree, a: jax.tree.map(lambda x: x[a], tree)
-  arm_parts, solo_parts = (parts_of(arms.runs[0], arms.rewards, axis) for axis in (AXIS, ""))
+  choices, judge = arms.parts[0].choices, TokenJudge(arms.rewards, greedy=False)
 
   def compiled(devices):
-    function = jax.jit(many_over_arms(sweep_mesh(count, devices), arm_parts, feeds, arms.one_stream))
+    function = jax.jit(many_over_arms(sweep_mesh(count, devices), choices, judge, feeds, arms.one_stream))
     return function.lower(states, feeds, np.int32(K), arms.numbers).compile()
 
   together = {"vmapped": compiled(jax.devices()[:1]), "split": compiled(jax.devices())}
-  alone = jax.jit(lambda s, f, c, n: many(s, f, c, n, solo_parts))
+  alone = jax.jit(lambda s, f, c, n: many(s, f, c, n, choices=choices, judge=judge))
   alone = alone.lower(take(states, 0), feds[0].feeds, np.int32(K), take(arms.numbers, 0)).compile()
   solo_args = [(take(states, a), feds[a].feeds, np.int32(K), take(arms.numbers, a)) for a in range(count)]
   best = {"vmapped": [], "split": [], "solo": []}
@@ -92,10 +91,10 @@ def warm(count: int, K: int, parameters: int, rounds: int) -> dict:
 def same(count: int, K: int, epsilon: float) -> dict:
   """The largest differences between arms and their solo runs on the solo runs' samples, over all metrics and steps."""
   from grpo_jax.distributed.mesh import sweep_mesh
-  from grpo_jax.runs.fused import metrics_of, parts_of
-  from grpo_jax.runs.iteration import many
+  from grpo_jax.runs.fused import metrics_of
+  from grpo_jax.runs.on_device import TokenJudge, many
   from grpo_jax.runs.setup import make_setup
-  from grpo_jax.sweeps.arms import AXIS, many_over_arms
+  from grpo_jax.sweeps.arms import many_over_arms
   from grpo_jax.sweeps.vmapped import Arms
 
   configs = arms_of(count, **{"train.prompts": 8, "train.fused_iterations": K, "train.iterations": K,
@@ -103,12 +102,12 @@ def same(count: int, K: int, epsilon: float) -> dict:
   arms = Arms(configs, [], make_setup(configs[0], devices=jax.devices()[:1]))
   take = lambda tree, a: jax.tree.map(lambda x: x[a], tree)  # noqa: E731
   states, feds = jax.device_get(arms.fresh_state(None)), arms.feeds([0] * count, 0, K)
-  parts = parts_of(arms.runs[0], arms.rewards)
-  solo = jax.jit(lambda s, f, n: many(s, f, K, n, parts, keep_rollout=True))
+  choices, judge = arms.parts[0].choices, TokenJudge(arms.rewards, greedy=False)
+  solo = jax.jit(lambda s, f, n: many(s, f, K, n, choices=choices, judge=judge, keep_rollout=True))
   alone = [jax.device_get(solo(take(states, a), feds[a].feeds, take(arms.numbers, a))[1]) for a in range(count)]
   feeds = arms.stacked(feds).replace(rollout=jax.tree.map(lambda *a: np.stack(a), *[told.rollout for told in alone]))
-  together = jax.jit(many_over_arms(
-    sweep_mesh(count, jax.devices()[:1]), parts_of(arms.runs[0], arms.rewards, AXIS), feeds, arms.one_stream))
+  mesh = sweep_mesh(count, jax.devices()[:1])
+  together = jax.jit(many_over_arms(mesh, choices, judge, feeds, arms.one_stream))
   _, told = jax.device_get(together(states, feeds, np.int32(K), arms.numbers))
   worst, where, entropies = 0.0, "", []
   for a, fed in enumerate(feds):

@@ -29,20 +29,19 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 from grpo_jax.algorithms.spec import make_spec, needs
-from grpo_jax.data.order import Stream
 from grpo_jax.reports.records import Collection, collect
 from grpo_jax.reports.statistics import Mean, paired, t_interval
 from grpo_jax.reports.tables import measures
-from grpo_jax.runs.fused import feed, numbers_of, parts_of, token_rewards
-from grpo_jax.runs.iteration import experience_of, iteration, judged
+from grpo_jax.runs.fused import feed, token_rewards
+from grpo_jax.runs.iteration import compared, sampled, scored, updated
 from grpo_jax.runs.model import run_config
-from grpo_jax.runs.rl import RLRun
+from grpo_jax.runs.on_device import TokenJudge, iteration
+from grpo_jax.runs.ops import Trace
+from grpo_jax.runs.parts import Judgement, RLParts
 from grpo_jax.runs.saved import read_step
 from grpo_jax.runs.setup import make_setup
-from grpo_jax.sampling.generate import generate
 from grpo_jax.tools.flops import matmul_flops
 from grpo_jax.tools.variants import prompt_norms, spread
-from grpo_jax.training.policy_step import policy_step
 
 CLAIMS = {  # what is said, in the unit of the measure
   "memory": "25 % less", "compute": "40 % less", "variance": "40 % less", "time": "30 % faster",
@@ -102,15 +101,15 @@ def opened(folder: pathlib.Path, **changes):
   config = run_config(folder)
   config.update_from_flattened_dict(changes)
   setup = make_setup(config, devices=jax.devices()[:1])
-  return setup, token_rewards(setup), RLRun(setup, None)
+  return setup, token_rewards(setup), RLParts.of(setup)
 
 
 def one_iteration(folder: pathlib.Path, **changes) -> Iteration:
   """The iteration of a run, compiled."""
-  setup, rewards, run = opened(folder, **changes)
-  fed = feed(run, rewards, Stream(setup.train.source, setup.config.data_seed), 0, 0, 1)
-  args = (run.fresh_state(), jax.tree.map(lambda a: a[0], fed.feeds), numbers_of(run))
-  function = partial(iteration, parts=parts_of(run, rewards))
+  setup, rewards, parts = opened(folder, **changes)
+  fed = feed(parts, rewards, 1, 0, 0, 1)
+  args = (parts.fresh_state(), jax.tree.map(lambda a: a[0], fed.feeds), parts.numbers)
+  function = partial(iteration, choices=parts.choices, judge=TokenJudge(rewards, "greedy" in parts.choices.asks))
   compiled = jax.jit(function).lower(*args).compile()
   memory = compiled.memory_analysis()
   peak = memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes
@@ -120,25 +119,28 @@ def one_iteration(folder: pathlib.Path, **changes) -> Iteration:
 
 def noise_scales(folder: pathlib.Path, prompts: int) -> dict[str, dict[str, float]]:
   """{row: {"prompt variance", "noise scale"}} of GRPO and PPO, on samples of the policy that a PPO run ended with."""
-  setup, rewards, run = opened(folder, **{"train.prompts": prompts, "train.update_epochs": 1})
+  setup, rewards, parts = opened(folder, **{"train.prompts": prompts, "train.update_epochs": 1})
   config = setup.config
-  state = read_step(folder / "rl" / "checkpoints", config.train.iterations, run.fresh_state())
+  state = read_step(folder / "rl" / "checkpoints", config.train.iterations, parts.fresh_state())
   position = int(np.asarray(state.data_state["position"]))
-  fed = feed(run, rewards, Stream(setup.train.source, config.data_seed), position, config.train.iterations, 1)
-  fed, parts, numbers = jax.tree.map(lambda a: a[0], fed.feeds), parts_of(run, rewards), numbers_of(run)
-  request = parts.request.replace(temperature=numbers.temperature)
-  rollout = jax.jit(lambda s, p: generate(s.policy, parts.cfg, p, numbers.seed, request))(state, fed.prompts)
-  samples, signals, _ = jax.jit(partial(judged, parts=parts))(rollout, fed.targets)
-  bare = run.optimizers[0].replace(b1=np.float32(0), clip_norm=np.float32(np.inf))  # the first moment is the gradient
-  found = {}
+  fed = feed(parts, rewards, 1, position, config.train.iterations, 1)
+  fed, numbers, choices = jax.tree.map(lambda a: a[0], fed.feeds), parts.numbers, parts.choices
+  G, T = config.sampling.group_size, max(config.completion_buckets)
+  rollout = jax.jit(lambda s, p: sampled(Trace(), choices, s, p, numbers, G))(state, fed.prompts)
+  signals, _ = jax.jit(TokenJudge(rewards, greedy=False))(rollout, fed.targets)
+  judgement = Judgement(signals, None, fed.iteration, state.data_state)
+  bare = parts.numbers.optimizers[0].replace(b1=np.float32(0), clip_norm=np.float32(np.inf))
+  found = {}  # `bare`: Adam's first moment is the gradient
   for row in ("grpo", "ppo"):
-    spec = jax.tree.map(np.float32, make_spec(row))
-    own = dataclasses.replace(parts, asks=frozenset(needs(spec)))
-    known = state if row == "ppo" else state.replace(critic=None)
-    batch = jax.jit(partial(experience_of, parts=own))(known, samples, signals, fed, numbers.replace(spec=spec))
-    step = partial(policy_step, cfg=parts.cfg, cut=parts.cut)
-    gradient = jax.jit(step)(known, batch, spec, bare, numbers.temperature)[0].opt_state.mu
-    norms = jax.jit(partial(prompt_norms, cfg=parts.cfg, cut=parts.cut))(known, batch, spec, bare, numbers.temperature)
+    numbers = parts.numbers.replace(spec=jax.tree.map(np.float32, make_spec(row)), optimizers=[bare])
+    own = dataclasses.replace(choices, asks=frozenset(needs(numbers.spec)))
+
+    def learn(state, rollout, numbers, own=own):
+      return compared(Trace(), state, scored(Trace(), own, state, rollout, numbers, T), judgement, numbers)
+
+    batch, own = jax.jit(learn)(state, rollout, numbers), dataclasses.replace(own, asks=frozenset())
+    gradient = jax.jit(partial(updated, Trace(), own))(state, batch, numbers)[0].opt_state.mu
+    norms = jax.jit(partial(prompt_norms, choices=own))(state, batch, numbers)
     found[row] = spread(gradient, np.asarray(norms))
   return found
 

@@ -3,6 +3,7 @@
 The same command resumes where it was, bit for bit, or says that the run is done.
 """
 
+import contextlib
 import pathlib
 import re
 import sys
@@ -14,6 +15,7 @@ from ml_collections import config_flags
 from grpo_jax.config.identity import identity
 from grpo_jax.config.local_paths import check_local
 from grpo_jax.config.mistakes import check_readable, check_result, config_file, told
+from grpo_jax.config.stages import stages_of
 from grpo_jax.quiet import quiet
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; fields can be replaced: --config.a.b=value.")
@@ -39,7 +41,6 @@ def _run(config, workdir: pathlib.Path) -> dict:
   from grpo_jax.runs.claim import claim
   from grpo_jax.runs.evaluate import run_eval
   from grpo_jax.runs.export import write_export
-  from grpo_jax.runs.fused import run_fused
   from grpo_jax.runs.inputs import read_inputs
   from grpo_jax.runs.report import files_made, write_report
   from grpo_jax.runs.rl import run_rl
@@ -50,31 +51,27 @@ def _run(config, workdir: pathlib.Path) -> dict:
   inputs = read_inputs(config) if is_first() else None  # before anything reads them
   setup = make_setup(config)
   check_agreement({"data": facts_of(setup)})
-  r = config.rewards
-  options = {"workers": r.workers, "deadline_seconds": r.deadline_seconds, "max_error_rate": r.max_error_rate}
-  params = None
-  if config.task == "eval":
+  r, stages = config.rewards, stages_of(config.task)
+  if stages == ("eval",):
     claim(workdir, config, inputs)
     results = run_eval(setup, workdir)
     if is_first():
       print("files:", *files_made(workdir), sep="\n", flush=True)
     return results
-  if not config.task.endswith("rl"):
-    claim(workdir, config, inputs)
-    params = run_sft(setup, workdir) if config.task.startswith("sft") else None
-    if config.task != "sft":
-      params = run_preference(setup, workdir, config.task.removeprefix("sft_then_"), params)
-  else:
-    with Rewards(r.components.to_dict(), **options) as rewards:
+  options = {"workers": r.workers, "deadline_seconds": r.deadline_seconds, "max_error_rate": r.max_error_rate}
+  with Rewards(r.components.to_dict(), **options) if "rl" in stages else contextlib.nullcontext() as rewards:
+    if rewards:
       rewards.try_rules(setup.heldout.examples[0])
-      claim(workdir, config, inputs)
-      if r.self_test:
-        test = rewards.self_test(setup.heldout.examples, n=r.self_test, train=setup.train.source)
-        shares = f"gold {test['gold']:.3f}, wrong {test['wrong']:.3f} (n {test['n']})"
-        print(f"verifier self-test: {shares if test['n'] else 'skipped, no rule judges answers'}", flush=True)
-      if config.task == "sft_then_rl":
-        params = run_sft(setup, workdir)
-      params = (run_fused if config.train.fused_iterations else run_rl)(setup, workdir, rewards, params)
+    claim(workdir, config, inputs)
+    if rewards and r.self_test:
+      test = rewards.self_test(setup.heldout.examples, n=r.self_test, train=setup.train.source)
+      shares = f"gold {test['gold']:.3f}, wrong {test['wrong']:.3f} (n {test['n']})"
+      print(f"verifier self-test: {shares if test['n'] else 'skipped, no rule judges answers'}", flush=True)
+    params = run_sft(setup, workdir) if "sft" in stages else None
+    if stages[-1] == "rl":
+      params = run_rl(setup, workdir, rewards, params)
+    elif stages[-1] != "sft":
+      params = run_preference(setup, workdir, stages[-1], params)
   if config.checkpoint.export:
     print("exported:", *write_export(setup, workdir, params))
   return write_report(workdir, config) if is_first() else {}

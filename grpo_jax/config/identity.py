@@ -34,9 +34,9 @@ def identity_items(config: ConfigDict) -> dict:
   return {k: v for k, v in flat(config.to_dict()).items() if not below(k, FREE_KEYS)}
 
 
-def resumable(key: str, task: str) -> bool:
-  """Whether a run may go on with another value of this key; of `task=eval`, evaluate.* is the result itself."""
-  return below(key, RESUMABLE_KEYS) and not (task == "eval" and below(key, ("evaluate",)))
+def resumable(key: str, trains: bool) -> bool:
+  """Whether a run may go on with another value of this key; of one that trains nothing, evaluate.* is the result."""
+  return below(key, RESUMABLE_KEYS) and (trains or not below(key, ("evaluate",)))
 
 
 def below(key: str, parents: tuple[str, ...]) -> bool:

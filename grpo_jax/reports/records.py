@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from grpo_jax.config.identity import flat
+from grpo_jax.config.stages import stages_of
 from grpo_jax.metrics import read_rows
 from grpo_jax.reading import read_json
 
@@ -84,7 +85,7 @@ def read_run(folder: pathlib.Path, *, name="", arm="", seed=None, hashed="") -> 
   folder = pathlib.Path(folder)
   file = folder / "config.json"
   config = flat(read_json(file, "restore it from a copy").get("config", {}) if file.exists() else {})
-  stages = str(config.get("task", "")).split("_then_")
+  stages = stages_of(str(config.get("task", ""))) or ("",)
   status, seed = read_status(folder), config.get("seed", 0) if seed is None else seed
   if status["state"] == "missing" and config:  # a run outside of a sweep
     status = {"state": "done" if (folder / "summary.json").exists() else "running"}

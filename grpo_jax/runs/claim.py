@@ -16,6 +16,7 @@ import jaxlib
 from ml_collections import ConfigDict
 
 from grpo_jax.config.identity import ENDS, identity_items, resumable
+from grpo_jax.config.stages import kind_of, last_stage
 from grpo_jax.distributed.multihost import barrier, code_version, is_first
 from grpo_jax.distributed.owner import own
 from grpo_jax.metrics import backed_up, write_whole
@@ -142,7 +143,8 @@ def _changes(workdir: pathlib.Path, config: ConfigDict, before: dict, now: dict,
 
 def check_changes(workdir: pathlib.Path, config: ConfigDict, changed: dict, extend: bool) -> None:
   """Prints the changes that a run may go on with; ValueError names those that would change its results."""
-  fixed = [k for k in changed if not (extend and (k in ENDS or resumable(k, config.task)))]
+  trains = kind_of(config.task).trains
+  fixed = [k for k in changed if not (extend and (k in ENDS or resumable(k, trains)))]
   if fixed:
     texts = [f"{k}={changed[k][0]!r}, this one has {k}={changed[k][1]!r}" for k in fixed]
     rest = f" ({len(fixed)} keys differ)" if len(fixed) > 5 else ""
@@ -160,7 +162,7 @@ def _check_end(workdir: pathlib.Path, config: ConfigDict, key: str, before: int,
   done = max([step for stage in stages for step in steps_in(workdir / stage / "checkpoints")], default=0)
   if now < done:
     raise ValueError(f"{key}={now} is below the {done} that the run in {workdir} has done; give {done} or more.")
-  last = config.task.split("_then_")[-1]
+  last = last_stage(config.task)
   if key == "sft.steps" and last != "sft" and steps_in(workdir / last / "checkpoints"):
     raise ValueError(f"workdir {workdir} holds a run with {key}={before}, this one has {key}={now}, and its {last} "
                      "stage has begun from the end of that; give another --workdir.")

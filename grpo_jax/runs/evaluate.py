@@ -2,9 +2,8 @@
 
 import json
 import pathlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import numpy as np
 from ml_collections import ConfigDict
 
 from grpo_jax.config.identity import identity_items
@@ -14,23 +13,11 @@ from grpo_jax.evaluation.votes import answer_key, maj_at_k
 from grpo_jax.metrics import write_whole
 from grpo_jax.reading import read_json
 from grpo_jax.rewards.combine import Rewards
-from grpo_jax.runs.heldout import ask_policy, heldout_metrics
-from grpo_jax.runs.programs import Programs, like
+from grpo_jax.runs.heldout import Exam, heldout_metrics
+from grpo_jax.runs.ops import OnDemand
 from grpo_jax.runs.rl_metrics import eval_line
-from grpo_jax.runs.rl_programs import add_heldout_sampler
 from grpo_jax.runs.setup import Setup, draw_heldout, pretrained
 from grpo_jax.runs.validate import validate
-
-
-@dataclass(frozen=True)
-class Evaluation:
-  """The parts of one benchmark's evaluation."""
-
-  config: ConfigDict
-  setup: Setup
-  rewards: Rewards
-  programs: Programs
-  seed: np.uint32
 
 
 def run_eval(setup: Setup, workdir: pathlib.Path) -> dict:
@@ -78,13 +65,11 @@ def _evaluated(setup: Setup, config: ConfigDict, params) -> tuple[dict, Answers]
   heldout = draw_heldout(config, tokenizer)[0].trimmed()
   config.prompt_buckets = (heldout.prompts.tokens_BP.shape[1],)
   setup = replace(setup, config=config, tokenizer=tokenizer, heldout=heldout)
-  programs = Programs(setup.mesh)
   with Rewards(r.components.to_dict(), workers=r.workers, deadline_seconds=r.deadline_seconds,
                max_error_rate=r.max_error_rate) as rewards:
     rewards.try_rules(heldout.examples[0])
     tested = rewards.self_test(setup.heldout.examples[: r.self_test]) if r.self_test else {}
-    add_heldout_sampler(programs, setup, config, like(params))
-    answers = ask_policy(Evaluation(config, setup, rewards, programs, np.uint32(config.seed)), params)
+    answers = Exam(setup, rewards, OnDemand(setup.mesh)).ask(params)
   ks = tuple(2**i for i in range(1, 11) if 2**i <= e.samples)
   metrics = heldout_metrics(answers, e, ks) | {f"self_test/{name}": value for name, value in tested.items()}
   component = r.components[e.component]

@@ -6,32 +6,28 @@ and evaluations at the same iterations as in runs/rl.py, and what is logged is c
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from grpo_jax.algorithms.table import Signals
-from grpo_jax.data.order import Stream
 from grpo_jax.distributed.mesh import put, stacked_shardings
 from grpo_jax.metrics import means
-from grpo_jax.rewards.combine import Rewards
 from grpo_jax.rewards.on_tokens import TokenRewards
 from grpo_jax.rewards.scores import Scores
-from grpo_jax.runs.heldout import log_heldout
-from grpo_jax.runs.iteration import Feed, Numbers, Parts, Told, many
-from grpo_jax.runs.minibatches import minibatch_rows
-from grpo_jax.runs.programs import Programs, like
-from grpo_jax.runs.prompts import draw
-from grpo_jax.runs.rl import RLRun
+from grpo_jax.runs.collect import Collected
+from grpo_jax.runs.minibatches import Minibatches
+from grpo_jax.runs.on_device import Feed, TokenJudge, Told, many
+from grpo_jax.runs.ops import Compile, kept, like, placed
+from grpo_jax.runs.parts import RLParts
 from grpo_jax.runs.rl_metrics import joined, rollout_metrics, train_line
-from grpo_jax.runs.rl_programs import add_heldout_sampler, request
-from grpo_jax.runs.rollouts import Collected
 from grpo_jax.runs.setup import Setup
 from grpo_jax.runs.signals import Judged
-from grpo_jax.runs.stage import Stage
-from grpo_jax.training.accumulate import Cut
+from grpo_jax.runs.warm_up import compile_heldout
 
 
 @dataclass(frozen=True)
@@ -49,45 +45,29 @@ class Fed:
     return int(self.feeds.position[self.count - 1])
 
 
-def feed(run: RLRun, rewards: TokenRewards, stream: Stream, position: int, start: int, count: int) -> Fed:
+def feed(parts: RLParts, rewards: TokenRewards, K: int, position: int, start: int, count: int) -> Fed:
   """What iterations start + 1 … start + count are made of; up to K the last one stands again, and is not run."""
-  config, K, feeds, passed, sources = run.config, run.config.train.fused_iterations, [], [], []
+  feeds, passed, sources = [], [], []
   for i in range(start + 1, start + count + 1):
-    drawn = draw(stream, run.setup.tokenizer, position, config.train.prompts, config.prompt_buckets)
+    drawn = parts.draws.next({}, position)
     position = drawn.position
     feeds.append(Feed(drawn.prompts, rewards.targets(drawn.examples), None, np.int32(i), np.int32(position)))
     passed.append(drawn.passed)
     sources.append(np.array([example.source for example in drawn.examples]))
   stacked = jax.tree.map(lambda *a: np.stack(a), *feeds, *[feeds[-1]] * (K - count))
-  return Fed(stacked.replace(rows_UM=order(run, start, count)), count, passed, sources)
+  return Fed(stacked.replace(rows_UM=order(parts.minibatches, K, start, count)), count, passed, sources)
 
 
-def order(run: RLRun, start: int, count: int) -> np.ndarray | None:
+def order(minibatches: Minibatches, K: int, start: int, count: int) -> np.ndarray | None:
   """The minibatches of iterations start + 1 … start + count, `[K, U, M]`; None where one update takes all prompts."""
-  if run.updates == 1:
-    return None
-  rows = [minibatch_rows(run.config, i) for i in range(start + 1, start + count + 1)]
-  return np.stack(rows + rows[-1:] * (run.config.train.fused_iterations - count))
+  rows = [minibatches.rows(i) for i in range(start + 1, start + count + 1)]
+  return None if rows[0] is None else np.stack(rows + rows[-1:] * (K - count))
 
 
 def stretch(config: ConfigDict, iteration: int) -> int:
   """Iterations of the next dispatch: K, or up to where the run evaluates, saves or ends."""
   ends = [every - iteration % every for every in (config.evaluate.every, config.checkpoint.every) if every]
   return min(config.train.fused_iterations, config.train.iterations - iteration, *ends)
-
-
-def parts_of(run: RLRun, rewards: TokenRewards, arms: str = "") -> Parts:
-  """The choices of a run's iteration; `arms`: the vmapped axis it is one of."""
-  config, t = run.config, run.config.train
-  asked = request(config, run.setup.tokenizer.stop_ids, "train", config.sampling.group_size, int("greedy" in run.asks))
-  cut = Cut(t.micro_prompts, t.micro_members, t.logit_chunk)
-  return Parts(run.setup.cfg, asked.replace(arms=arms), cut, frozenset(run.asks), rewards)
-
-
-def numbers_of(run: RLRun) -> Numbers:
-  """The numbers of a run's iteration."""
-  refresh = np.int32(run.config.train.refresh_reference_every)
-  return Numbers(run.spec, run.optimizers, run.temperature, run.value_clip, refresh, run.seed)
 
 
 def token_rewards(setup: Setup) -> TokenRewards:
@@ -121,55 +101,60 @@ def _by_update(metrics: dict):
   return zip(*(zip(*pair, strict=True) for pair in metrics.values()), strict=True)
 
 
-def compile_fused(run: RLRun, state, rewards: TokenRewards, example: Fed) -> Programs:
+def fused(ops, parts: RLParts, rewards: TokenRewards, state, feeds: Feed, count):
+  """`count` iterations as one program: `(state, told)`."""
+  judge = TokenJudge(rewards, "greedy" in parts.choices.asks)
+  return ops(partial(many, choices=parts.choices, judge=judge), state, feeds, count, parts.numbers, layout=kept)
+
+
+def compile_fused(ops: Compile, parts: RLParts, rewards: TokenRewards, state) -> None:
   """The two programs of the stage: K iterations, and the sampler of held-out evaluation."""
-  mesh, programs, parts = run.setup.mesh, Programs(run.setup.mesh), parts_of(run, rewards)
-  add_heldout_sampler(programs, run.setup, run.config, like(state.policy))
-  shapes = jax.tree.map(
-    lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), example.feeds,
-    stacked_shardings(mesh, example.feeds))
-
-  def fused(state, feeds, count, numbers):
-    return many(state, feeds, count, numbers, parts)
-
-  programs.add("fused", fused, like(state), shapes, np.int32(1), numbers_of(run), donate=(0,), keep_state=True)
-  return programs
+  example = feed(parts, rewards, parts.setup.config.train.fused_iterations, 0, 0, 1).feeds
+  feeds = placed(example, stacked_shardings(parts.setup.mesh, example))
+  fused(ops, parts, rewards, like(state), feeds, np.int32(1))
+  compile_heldout(ops, parts.setup, like(state.policy))
 
 
-def run_fused(setup: Setup, workdir, rewards: Rewards, params=None):
-  """Trains like `run_rl`, K iterations a dispatch; a request to stop is answered after the dispatch in flight."""
-  config = setup.config
-  on_tokens = token_rewards(setup)
-  stage = Stage(workdir, config, total=config.train.iterations, name="rl")
-  run = RLRun(setup, rewards)
-  state = run.fresh_state(params)
-  stage.warm_up(state)
-  if not stage.done:
-    run.programs = compile_fused(run, state, on_tokens, feed(run, on_tokens, setup.train, 0, 0, 1))
-  state = stage.resume(state)
-  if stage.start == 0:
-    log_heldout(run, stage, 0, state)
-  i, fed = stage.start, None
-  position = int(state.data_state["position"])
-  while i < config.train.iterations:
+def dispatches(feed: Callable, run: Callable, lines: Callable, total: int) -> Callable:
+  """The step of runs/loop.py that is many iterations; what the next one takes is made while the devices compute.
+
+  Args:
+    feed: `(position, i) -> (fed, count, position after)`, of the dispatch behind iteration i.
+    run: `(state, fed, count) -> (state, told)`.
+    lines: `(told, fed, count, i, seconds of one iteration) -> [(numbers, line)]`.
+  """
+  ahead = []
+
+  def step(state, i: int):
     started = time.perf_counter()
-    fed = fed or feed(run, on_tokens, setup.train, position, i, stretch(config, i))
-    feeds = put(setup.mesh, fed.feeds, stacked_shardings(setup.mesh, fed.feeds))
-    state, told = run.programs("fused", state, feeds, np.int32(fed.count), numbers_of(run))
-    ended = i + fed.count
-    ahead = stretch(config, ended) if ended < config.train.iterations else 0
-    following = feed(run, on_tokens, setup.train, fed.position, ended, ahead) if ahead else None  # while it computes
+    fed, count, position = ahead.pop() if ahead else feed(np.asarray(state.data_state["position"]).tolist(), i)
+    state, told = run(state, fed, np.int32(count))
+    if i + count < total:
+      ahead.append(feed(position, i + count))
     told = jax.device_get(told)
-    seconds = (time.perf_counter() - started) / fed.count
-    for k in range(fed.count):
-      numbers = metrics_of(told, k, fed, seconds)
-      _warn_of_skipped(i + k + 1, numbers)
-      stage.log(i + k + 1, "train", numbers, train_line(numbers))
-    i, fed = ended, following
-    due = i == config.train.iterations or (config.evaluate.every and i % config.evaluate.every == 0)
-    stage.maybe_save(i, state, log_heldout(run, stage, i, state) if due else None)
-  stage.finish(setup.notes | {"compile_seconds": run.programs.compile_seconds if run.programs else 0.0})
-  return state.params
+    return state, lines(told, fed, count, i, (time.perf_counter() - started) / count)
+
+  return step
+
+
+def fused_steps(ops, parts: RLParts, rewards: TokenRewards) -> Callable:
+  """The step of a stage whose iterations are one program; a request to stop is answered after the one in flight."""
+  config, mesh = parts.setup.config, parts.setup.mesh
+
+  def fed(position: int, i: int):
+    fed = feed(parts, rewards, config.train.fused_iterations, position, i, stretch(config, i))
+    return fed, fed.count, fed.position
+
+  def run(state, fed: Fed, count):
+    return fused(ops, parts, rewards, state, put(mesh, fed.feeds, stacked_shardings(mesh, fed.feeds)), count)
+
+  def lines(told: Told, fed: Fed, count: int, i: int, seconds: float):
+    numbers = [metrics_of(told, k, fed, seconds) for k in range(count)]
+    for k in range(count):
+      _warn_of_skipped(i + k + 1, numbers[k])
+    return [(n, train_line(n)) for n in numbers]
+
+  return dispatches(fed, run, lines, config.train.iterations)
 
 
 def _warn_of_skipped(iteration: int, numbers: dict) -> None:

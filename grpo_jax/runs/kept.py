@@ -1,13 +1,18 @@
 """What an iteration leaves on disk beside its line of the log: its rollout, and the batch of a refused update."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from grpo_jax.distributed.multihost import code_version, fetch, is_first
 from grpo_jax.reports.rollouts import KeptRollout, rollout_file, write_rollout
+from grpo_jax.runs.parts import Choices, Numbers
 from grpo_jax.runs.rl_metrics import save_skipped
 from grpo_jax.runs.signals import Judged
+from grpo_jax.runs.stage import Stage
+from grpo_jax.training.look import look
 from grpo_jax.types import Experience, Rollout
 
 
@@ -19,20 +24,31 @@ class Made(NamedTuple):
   experience: Experience
 
 
-def record(run, stage, iteration: int, state, numbers: dict, made: Made) -> None:
-  """Keeps the rollout of every `log.rollouts`-th iteration, with what its tokens meant and hashes of `state` after it.
+def looked(ops, choices: Choices, state, batch: Experience, numbers: Numbers):
+  """What each token meant to the iteration, by name; see training/look.py."""
+  see = partial(look, cfg=choices.cfg, cut=choices.cut)
+  return ops(see, state.policy, batch, numbers.spec, numbers.temperature)
 
-  A batch whose gradient was not finite is written too. All processes call this; the first one writes.
-  """
-  save_skipped(stage.directory, iteration, numbers, made.experience)
-  every = run.config.log.rollouts
-  if every and iteration % every == 0:
-    mask_BGT, P = made.experience.mask_BGT, made.rollout.prompts.tokens_BP.shape[1]
-    key = ("look", P, mask_BGT.shape[-1], mask_BGT.shape[1])
-    looks = fetch(run.programs(key, state.policy, made.experience, run.spec, run.temperature))
-    kept = kept_rollout(iteration, made, looks, np.asarray(fetch(stage.saved.hashes(state))), {"code": code_version()})
-    if is_first():
-      write_rollout(rollout_file(stage.directory.parent, iteration), kept)
+
+@dataclass(frozen=True)
+class Recorder:
+  """Keeps every `every`-th rollout, with what its tokens meant, and the batch of a refused update; 0 keeps none."""
+
+  stage: Stage
+  every: int
+  ops: Any
+  choices: Choices
+  numbers: Numbers
+
+  def record(self, iteration: int, state, numbers: dict, made: Made) -> None:
+    """Writes what is due, with hashes of `state`, the one after it. All processes call this; the first one writes."""
+    save_skipped(self.stage.directory, iteration, numbers, made.experience)
+    if self.every and iteration % self.every == 0:
+      looks = fetch(looked(self.ops, self.choices, state, made.experience, self.numbers))
+      hashes = np.asarray(fetch(self.stage.saved.hashes(state)))
+      kept = kept_rollout(iteration, made, looks, hashes, {"code": code_version()})
+      if is_first():
+        write_rollout(rollout_file(self.stage.directory.parent, iteration), kept)
 
 
 def kept_rollout(iteration: int, made: Made, looks=None, hashes=None, facts=None) -> KeptRollout:

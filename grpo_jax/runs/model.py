@@ -11,6 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from grpo_jax.config.defaults import default_config
+from grpo_jax.config.stages import kind_of, last_stage
 from grpo_jax.models.config import ModelConfig
 from grpo_jax.models.load import open_any, resolve_model_path
 from grpo_jax.models.lora import LoraSpec, matched, merged
@@ -173,7 +174,7 @@ def run_config(folder: pathlib.Path) -> ConfigDict:
 def policy_files(path: str) -> list[pathlib.Path]:
   """The files of the checkpoint that `model.path` names by the folder of a run; ValueError where there is none."""
   folder, step = _split(path)
-  checkpoints = folder / run_config(folder).task.split("_then_")[-1] / "checkpoints"
+  checkpoints = folder / last_stage(run_config(folder).task) / "checkpoints"
   return [file for file in (checkpoints / str(_step_of(checkpoints, step))).rglob("*") if file.is_file()]
 
 
@@ -184,8 +185,8 @@ def load_run(path: str) -> Model:
   """
   folder, step = _split(path)
   config = run_config(folder)
-  stage = config.task.split("_then_")[-1]
-  if stage == "reward_model":
+  stage = last_stage(config.task)
+  if not kind_of(config.task).policy:
     raise ValueError(f"model.path={str(path)!r} is a reward model, not a policy; give the folder of another run.")
   model, spec, checkpoints = load_model(config), lora_spec(config), folder / stage / "checkpoints"
   _step_of(checkpoints, step)  # is it there?

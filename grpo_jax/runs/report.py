@@ -4,6 +4,7 @@ import dataclasses
 import json
 import pathlib
 
+from grpo_jax.config.stages import last_stage
 from grpo_jax.metrics import read_rows, write_whole
 from grpo_jax.reports.page import write_page
 from grpo_jax.runs.doctor import diagnose
@@ -19,7 +20,7 @@ def _interval(row: dict, name: str) -> str:
 
 def write_summary(workdir: pathlib.Path, config) -> dict:
   """Writes and returns summary.json: the first and the last evaluation, and what came between."""
-  sft, last = (read_rows(workdir / stage / "metrics.jsonl") for stage in ("sft", config.task.removeprefix("sft_then_")))
+  sft, last = (read_rows(workdir / stage / "metrics.jsonl") for stage in ("sft", last_stage(config.task)))
   evals = [row for row in last if row["kind"] == "eval"]
   summary = {"name": config.name, "task": config.task, "sft_steps": config.sft.steps if sft else 0}
   if sft:
@@ -28,7 +29,7 @@ def write_summary(workdir: pathlib.Path, config) -> dict:
     start, end = evals[0], evals[-1]
     gained = "greedy" if "greedy" in start else "pair_accuracy"
     summary |= {"start": start, "end": end, f"{gained}_gain": end[gained] - start[gained]}
-  findings = diagnose(last if config.task.endswith("rl") else [], config.doctor, config.evaluate.component)
+  findings = diagnose(last if last_stage(config.task) == "rl" else [], config.doctor, config.evaluate.component)
   summary["findings"] = [dataclasses.asdict(finding) for finding in findings]
   write_whole(workdir / "summary.json", json.dumps(summary, indent=1))
   return summary
@@ -73,7 +74,7 @@ def write_report(workdir: pathlib.Path, config) -> dict:
   if "greedy" in start:
     names = [n for n in start if n == "greedy" or n == "pass_rate" or (n.startswith("pass@") and n[-1].isdigit())]
     table = Table("policy", *names, "length", title=f"{config.name}: {start['problems']} held-out problems, 95 %")
-    first = "after SFT" if config.task == "sft_then_rl" else "start"
+    first = "after SFT" if summary["sft_steps"] else "start"
     for label, row in ((first, start), (f"after {end['step']} iterations of {config.algorithm.preset}", end)):
       table.add_row(label, *(_interval(row, n) for n in names), f"{row['length']:.1f}")
     console.print(table)

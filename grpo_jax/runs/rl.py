@@ -1,112 +1,79 @@
-"""The RL loop: prompts → rollout → rewards → reference log-probs → advantages → policy steps, once an iteration."""
+"""The RL loop with the host in it: prompts → rollout → rewards → advantages → policy steps, once an iteration."""
 
 import time
+from functools import partial
 
 import jax
 import numpy as np
 
-from grpo_jax.algorithms.spec import initial_state, needs
 from grpo_jax.data.batches import choose_bucket
 from grpo_jax.distributed.mesh import put
 from grpo_jax.distributed.multihost import fetch
 from grpo_jax.metrics import means
 from grpo_jax.rewards.combine import Rewards
-from grpo_jax.runs.heldout import log_heldout
-from grpo_jax.runs.kept import Made, record
-from grpo_jax.runs.minibatches import minibatch_rows
-from grpo_jax.runs.resample import resampled
+from grpo_jax.runs.collect import collect
+from grpo_jax.runs.fused import compile_fused, fused_steps, token_rewards
+from grpo_jax.runs.group_size import members
+from grpo_jax.runs.heldout import Exam
+from grpo_jax.runs.iteration import learned, sampled, sampler_policy, scored
+from grpo_jax.runs.kept import Made, Recorder
+from grpo_jax.runs.loop import loop
+from grpo_jax.runs.ops import Compile, Run
+from grpo_jax.runs.parts import Judgement, RLParts
 from grpo_jax.runs.rl_metrics import joined, rollout_metrics, train_line
-from grpo_jax.runs.rl_programs import compile_rl
-from grpo_jax.runs.rollouts import collect
-from grpo_jax.runs.setup import Setup, fresh_state
+from grpo_jax.runs.setup import Setup
+from grpo_jax.runs.signals import Judge
 from grpo_jax.runs.stage import Stage
-from grpo_jax.runs.validate import algorithm_spec, optimizer_spec, updates_per_iteration
-from grpo_jax.types import Experience
+from grpo_jax.runs.warm_up import compile_rl
 
 
-class RLRun:
-  """The fixed parts of an RL stage: setup, rewards, the row of the algorithm; `iterate` is one iteration."""
+def iterate(ops, parts: RLParts, judge: Judge, state, iteration: int):
+  """One rollout and its updates: the new state, metrics as numbers, and what was made on the way."""
+  choices, numbers, place = parts.choices, parts.numbers, partial(put, parts.setup.mesh)
+  clock, known = [time.perf_counter()], []
+  present, size = members(parts.group_sizes, parts.group_signal, state.algorithm_state)
 
-  def __init__(self, setup: Setup, rewards: Rewards | None):  # None: to plan, not to run
-    config = setup.config
-    self.setup, self.rewards, self.config, self.programs = setup, rewards, config, None
-    self.updates = updates_per_iteration(config)
-    updates = self.updates * config.train.iterations
-    optimizers = [optimizer_spec(config[name], updates) for name in ("optimizer", "critic_optimizer")]
-    self.spec, self.optimizers = jax.tree.map(np.float32, (algorithm_spec(config), optimizers))
-    self.value_clip = np.float32(config.train.value_clip)
-    self.asks = needs(self.spec) | ({"present"} if config.sampling.group_sizes else set())
-    self.temperature, self.seed = np.float32(config.sampling.temperature), np.uint32(config.seed)
+  def sample(position: int):
+    drawn = parts.draws.next(state.data_state, position)
+    return drawn, sampled(ops, choices, state, place(drawn.prompts), numbers, size)
 
-  def fresh_state(self, params=None, *, abstract: bool = False):
-    """The state that the stage begins with, with all that the row asks for; `abstract`: its shapes only."""
-    return fresh_state(
-      self.setup, reference="reference" in self.asks, params=params, critic="values" in self.asks, curriculum=True,
-      algorithm_state=initial_state(self.spec, self.asks), abstract=abstract)
-
-  def minibatches(self, experience: Experience, key, iteration: int):
-    """The experience itself, or its prompts in a new order for each pass, cut into minibatches."""
-    if self.updates == 1:
-      yield experience
-      return
-    for rows in minibatch_rows(self.config, iteration):
-      yield self.programs(("minibatch", *key), experience, rows)
-
-  def iterate(self, state, iteration: int):
-    """One rollout and its updates: the new state, metrics as numbers, and what was made on the way."""
-    config, programs, clock, scored = self.config, self.programs, [time.perf_counter()], {}
-
-    def score(rollout):  # dispatched before the rewards: the device scores while the host judges
-      P, lengths = rollout.prompts.tokens_BP.shape[1], fetch(rollout.mask_BGT).sum(-1)
-      rollout = programs(("samples", P, lengths.shape[1]), rollout) if "greedy" in self.asks else rollout
-      key = (P, choose_bucket(lengths.ravel().tolist(), config.completion_buckets), rollout.mask_BGT.shape[1])
-      clock.append(time.perf_counter())
-      rest = (rollout, self.temperature)
-      ref = programs(("reference", *key), state.reference, *rest) if "reference" in self.asks else None
-      old = programs(("score", *key), state.policy, *rest) if self.updates > 1 else None
-      values = programs(("values", *key), state.critic.params, rollout) if state.critic else None
-      scored.update(key=key, rollout=rollout, logps=(ref, old, values))
-
-    collected = (resampled if config.train.resample_attempts else collect)(self, state, score)
+  def score(rollout):
+    T = choose_bucket(fetch(rollout.mask_BGT).sum(-1).ravel().tolist(), parts.completion_buckets)
     clock.append(time.perf_counter())
-    jax.block_until_ready(scored["logps"])
-    clock.append(time.perf_counter())
-    key, signals = scored["key"], put(self.setup.mesh, collected.judged.signals)
-    numbers = (state.algorithm_state, self.spec, self.seed, np.int32(iteration))
-    experience = programs(("experience", *key), scored["rollout"], signals, *scored["logps"], *numbers)
-    updates = []
-    for minibatch in self.minibatches(experience, key, iteration):
-      state, metrics = programs(("update", *key), state, minibatch, self.spec, self.optimizers[0], self.temperature)
-      if state.critic:
-        parts = (minibatch, self.optimizers[1], self.value_clip)
-        critic, more = programs(("critic", *key), state.critic, *parts)
-        state, metrics = state.replace(critic=critic), metrics | more
-      updates.append(metrics)
-    refresh, pass_rate = np.int32(config.train.refresh_reference_every), np.float32(collected.judged.pass_rate)
-    state = programs("end", state, collected.data_state, refresh, pass_rate)
-    numbers = joined([means(m) for m in jax.device_get(updates)])
-    clock.append(time.perf_counter())
-    return state, numbers | rollout_metrics(collected, clock), Made(scored["rollout"], collected.judged, experience)
+    known.append(scored(ops, choices, state, place(rollout) if parts.attempts else rollout, numbers, T))
+
+  signals_of = partial(judge.signals, present=present)
+  collected = collect(sample, signals_of, score, parts.draws, state.data_state, parts.attempts)
+  clock.append(time.perf_counter())
+  jax.block_until_ready(known)
+  clock.append(time.perf_counter())
+  judged, rows_UM = collected.judged, parts.minibatches.rows(iteration)
+  rest = (np.int32(iteration), collected.data_state, np.float32(judged.pass_rate))
+  judgement = Judgement(place(judged.signals), rows_UM, *rest)
+  state, metrics, batch = learned(ops, choices, state, known[0], judgement, numbers)
+  told = joined([means(m) for m in jax.device_get(metrics)])
+  clock.append(time.perf_counter())
+  return state, told | rollout_metrics(collected, clock), Made(known[0].rollout, judged, batch)
 
 
 def run_rl(setup: Setup, workdir, rewards: Rewards, params=None):
-  """Trains to `config.train.iterations` from wherever the workdir is; returns the final parameters."""
-  config = setup.config
-  stage = Stage(workdir, config, total=config.train.iterations, name="rl")
-  run = RLRun(setup, rewards)
-  state = run.fresh_state(params)
-  stage.warm_up(state)
-  if not stage.done:
-    run.programs = compile_rl(setup, state, run.spec, run.optimizers, run.asks)  # nothing compiles after this
-  state = stage.resume(state)
-  if stage.start == 0:
-    log_heldout(run, stage, 0, state)
-  for i in range(stage.start + 1, config.train.iterations + 1):
-    state, numbers, made = run.iterate(state, i)
-    record(run, stage, i, state, numbers, made)
-    stage.log(i, "train", numbers, train_line(numbers))
-    every = config.evaluate.every
-    due = i == config.train.iterations or (every and i % every == 0)
-    stage.maybe_save(i, state, log_heldout(run, stage, i, state) if due else None)
-  stage.finish(setup.notes | {"compile_seconds": run.programs.compile_seconds if run.programs else 0.0})
+  """Trains to `train.iterations` from wherever the workdir is; the last parameters. Without the host: runs/fused.py."""
+  config, parts, programs = setup.config, RLParts.of(setup), Compile(setup.mesh)
+  on_tokens, ops = token_rewards(setup) if config.train.fused_iterations else None, Run(programs.executables)
+  stage, exam = Stage(workdir, config, total=config.train.iterations, name="rl"), Exam(setup, rewards, ops)
+  judge = Judge(rewards, setup.tokenizer, parts.choices.asks, config.rewards.step_ends)
+  recorder = Recorder(stage, config.log.rollouts, ops, parts.choices, parts.numbers)
+
+  def step(state, i: int):
+    state, numbers, made = iterate(ops, parts, judge, state, i + 1)
+    recorder.record(i + 1, state, numbers, made)
+    return state, [(numbers, train_line(numbers))]
+
+  def evaluate(i: int, state) -> float:
+    return exam.log(stage, i, sampler_policy(ops, parts.choices, state))
+
+  compiled = partial(compile_fused, programs, parts, on_tokens) if on_tokens else partial(compile_rl, programs, parts)
+  step = fused_steps(ops, parts, on_tokens) if on_tokens else step
+  state = loop(stage, parts.fresh_state(params), compiled, step, evaluate, config.evaluate.every)
+  stage.finish(setup.notes | {"compile_seconds": programs.seconds})
   return state.params

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from grpo_jax.config.stages import kind_of
 from grpo_jax.data.order import Stream
 from grpo_jax.data.sources import chats, make_source
 from grpo_jax.distributed.mesh import make_mesh, state_shardings
@@ -54,17 +55,17 @@ def make_setup(config: ConfigDict, devices=None) -> Setup:
   model = load_model(config)
   check_positions(model.cfg, config)
   state_shardings(mesh, _abstract_params(model.cfg))  # names an indivisible parameter now
-  train = Stream(make_source(config.data.to_dict(), "train"), config.data_seed) if config.task != "eval" else None
+  train = Stream(make_source(config.data.to_dict(), "train"), config.data_seed) if kind_of(config.task).trains else None
   for example in chats(train.source) if train else []:
     model.tokenizer.encode_prompt(example.prompt)  # a template that knows other roles says so now
-  asked = config.task != "sft" and not _named(config)
+  asked = kind_of(config.task).heldout and not _named(config)
   heldout, notes = draw_heldout(config, model.tokenizer, train) if asked else (None, {})
   return Setup(config, mesh, model.cfg, model.tokenizer, train, heldout, model.weights, model.generation, notes)
 
 
 def _named(config) -> bool:
   """Whether only named benchmarks are evaluated, each with its own problems."""
-  return config.task == "eval" and bool(config.evaluate.benchmarks)
+  return not kind_of(config.task).trains and bool(config.evaluate.benchmarks)
 
 
 def facts_of(setup: Setup) -> str:

@@ -10,7 +10,8 @@ from grpo_jax.distributed.mesh import put
 from grpo_jax.evaluation.pass_at_k import wilson
 from grpo_jax.metrics import means
 from grpo_jax.runs.batches import pairs, pairs_of, solutions
-from grpo_jax.runs.programs import Programs, like, shaped
+from grpo_jax.runs.loop import loop
+from grpo_jax.runs.ops import Compile, Run, kept, like, shaped
 from grpo_jax.runs.setup import Setup, fresh_state
 from grpo_jax.runs.stage import Stage
 from grpo_jax.runs.validate import optimizer_spec, preference_spec
@@ -45,31 +46,32 @@ def run_preference(setup: Setup, workdir, kind: str, params=None) -> dict:
 
 
 def _run(setup: Setup, workdir, name: str, steps: int, state, batches, step, numbers, shown: str, judge=None) -> dict:
-  config, programs = setup.config, Programs(setup.mesh)
-  stage = Stage(workdir, config, total=steps, name=name)
+  config, programs, nothing = setup.config, Compile(setup.mesh), np.int32(0)
+  stage, ops = Stage(workdir, config, total=steps, name=name), Run(programs.executables)
   example, _ = batches(setup, 0)
-  stage.warm_up(state)
-  if not stage.done:
-    programs.add("step", step, like(state), shaped(setup.mesh, example), *numbers, donate=(0,), keep_state=True)
-    data = like(state.data_state)
-    programs.add("end", end_iteration, like(state), data, np.int32(0), donate=(0,), keep_state=True)
+
+  def compiled(state):
+    state = like(state)
+    programs(step, state, shaped(setup.mesh, example), *numbers, layout=kept)
+    programs(end_iteration, state, state.data_state, nothing, layout=kept)
     if judge:
       first = pairs_of(setup, setup.heldout.batch(0, config.evaluate.batch), _examples(setup, 0))
-      programs.add("judge", judge, like(state.policy), shaped(setup.mesh, first))
-  state = stage.resume(state)
-  if judge and stage.start == 0:
-    _log_pairs(setup, stage, programs, 0, state)
-  for i in range(stage.start, steps):
+      programs(judge, state.policy, shaped(setup.mesh, first))
+
+  def learn(state, _):
     started = time.perf_counter()
     batch, position = batches(setup, int(state.data_state["position"]))
-    state, metrics = programs("step", state, put(setup.mesh, batch), *numbers)
-    state = programs("end", state, {"position": np.int32(position)}, np.int32(0))
+    state, metrics = ops(step, state, put(setup.mesh, batch), *numbers)
+    state = ops(end_iteration, state, {"position": np.int32(position)}, nothing)
     values = means(jax.device_get(metrics))
     values["time/update"] = time.perf_counter() - started
-    stage.log(i + 1, "train", values, f"loss {values[shown]:.3f}")
-    last = _log_pairs(setup, stage, programs, steps, state) if judge and i + 1 == steps else None
-    stage.maybe_save(i + 1, state, last)
-  stage.finish(setup.notes | {"compile_seconds": programs.compile_seconds})
+    return state, [(values, f"loss {values[shown]:.3f}")]
+
+  def evaluate(i: int, state) -> float:
+    return _log_pairs(setup, stage, partial(ops, judge), i, state)
+
+  state = loop(stage, state, compiled, learn, evaluate if judge else None)
+  stage.finish(setup.notes | {"compile_seconds": programs.seconds})
   return state.params
 
 
@@ -79,12 +81,12 @@ def _examples(setup: Setup, start: int):
   return [examples[min(i, len(examples) - 1)] for i in range(start, start + setup.config.evaluate.batch)]
 
 
-def _log_pairs(setup: Setup, stage: Stage, programs: Programs, step: int, state) -> float:
+def _log_pairs(setup: Setup, stage: Stage, judge, step: int, state) -> float:
   """Logs the share of held-out pairs that come out right, with its interval, and returns it."""
   n, size, right = len(setup.heldout.examples), setup.config.evaluate.batch, []
   for start in range(0, n, size):
     batch = pairs_of(setup, setup.heldout.batch(start, size), _examples(setup, start))
-    right += np.asarray(programs("judge", state.policy, put(setup.mesh, batch))).tolist()
+    right += np.asarray(judge(state.policy, put(setup.mesh, batch))).tolist()
   share = float(np.mean(right[:n]))
   low, high = wilson(sum(right[:n]), n)
   metrics = {"problems": n, "pair_accuracy": share, "pair_accuracy_low": low, "pair_accuracy_high": high}

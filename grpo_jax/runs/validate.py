@@ -11,13 +11,12 @@ from grpo_jax.algorithms.table import NEEDS_GROUP, NEEDS_STEPS, TAKES_PRESENT
 from grpo_jax.config.defaults import default_config
 from grpo_jax.config.identity import flat
 from grpo_jax.config.ranges import RANGES, other_kinds, problems
+from grpo_jax.config.stages import TASKS, kind_of, stages_of
 from grpo_jax.distributed.mesh import ROW_AXES, axes_of
 from grpo_jax.rewards.forms import FORMS
 from grpo_jax.runs.model import lora_spec
 from grpo_jax.training.optimizer import SCHEDULES, OptimizerSpec
 from grpo_jax.training.preference_step import PreferenceSpec
-
-TASKS = ("eval", "sft", "rl", "sft_then_rl", "dpo", "sft_then_dpo", "reward_model", "sft_then_reward_model")
 
 DTYPES = ("float32", "bfloat16")
 SAMPLERS = ("same", "gathered")
@@ -45,12 +44,6 @@ def preference_spec(config: ConfigDict) -> PreferenceSpec:
   """The numbers of `config.preference`."""
   p = config.preference
   return PreferenceSpec(kind=p.loss, beta=p.beta, label_smoothing=p.label_smoothing)
-
-
-def updates_per_iteration(config: ConfigDict) -> int:
-  """Optimizer updates that one rollout gives."""
-  minibatch = config.train.minibatch_prompts or config.train.prompts
-  return config.train.update_epochs * (config.train.prompts // minibatch)
 
 
 def has_curriculum(config: ConfigDict) -> bool:
@@ -90,7 +83,7 @@ def _numbers(config) -> dict:
 
 
 def _choices(config):
-  yield from _need(config.task in TASKS, "task", config.task, f"is unknown; choose one of {TASKS}")
+  yield from _need(bool(stages_of(config.task)), "task", config.task, f"is unknown; choose one of {TASKS}")
   for key in ("prompt_buckets", "completion_buckets"):
     sizes = config[key]
     good = 1 <= len(sizes) <= 2 and list(sizes) == sorted(set(sizes))
@@ -104,18 +97,19 @@ def _choices(config):
 
 
 def _stages(config):
-  if config.task.startswith("sft"):
+  stages, kind = stages_of(config.task), kind_of(config.task)
+  if "sft" in stages:
     steps = config.sft.steps
     yield from _need(steps > 0, "sft.steps", steps, f"must be positive for task={config.task!r}; set it")
     yield from _divides(config, "sft.micro_batch", config.sft.micro_batch, "sft.batch", config.sft.batch)
-  if config.task.endswith("rl"):
+  if "rl" in stages:
     yield from _rl(config)
-  if config.task.endswith("rl") or (config.task == "eval" and not config.evaluate.benchmarks):
+  if kind.samples and (kind.trains or not config.evaluate.benchmarks):
     yield from _evaluation(config)
   yield from _need(
-    config.task != "eval" or config.model.path, "model.path", config.model.path,
+    kind.trains or config.model.path, "model.path", config.model.path,
     "must name what task='eval' evaluates: a Hugging Face directory, a .gguf file or the folder of a run")
-  if config.task.endswith(("dpo", "reward_model")):
+  if kind.pairs:
     yield from _preference(config)
 
 
@@ -126,8 +120,8 @@ def _lora(config):
     return
   yield from _need(
     config.model.path, "lora.rank", lora.rank, "needs a pretrained model below the adapters; set model.path")
-  scored = config.task.endswith("reward_model")
-  critic = config.task.endswith("rl") and "values" in needs(algorithm_spec(config))
+  scored = not kind_of(config.task).policy
+  critic = "rl" in stages_of(config.task) and "values" in needs(algorithm_spec(config))
   yield from _need(
     not (scored or critic), "lora.rank", lora.rank, "must be 0 with a critic or a reward model, whose head and "
         "trunk are trained; choose another row or task")
@@ -135,7 +129,7 @@ def _lora(config):
 
 def _preference(config):
   p = config.preference
-  scored = config.task.endswith("reward_model")
+  scored = not kind_of(config.task).policy
   yield from _need(not (scored and config.checkpoint.export), "checkpoint.export", True,
         "writes a policy, which a reward model is not; leave it False")
   yield from _need(p.steps > 0, "preference.steps", p.steps, f"must be positive for task={config.task!r}; set it")
@@ -231,16 +225,17 @@ def validate_devices(config: ConfigDict, mesh: Mesh) -> None:
   """Batches must split evenly over the devices of `data` and `fsdp`, prompts first, then members of the groups."""
   t, e = config.train, config.evaluate
   wholes = []  # (key of the rows, rows, key of the members, members)
-  if config.task.startswith("sft"):
+  stages, kind = stages_of(config.task), kind_of(config.task)
+  if "sft" in stages:
     wholes.append(("sft.batch", config.sft.micro_batch or config.sft.batch, "", 1))
-  if config.task.endswith("rl"):
+  if "rl" in stages:
     B = t.minibatch_prompts or t.prompts
     for G in config.sampling.group_sizes or (config.sampling.group_size,):
       wholes.append(("train.prompts", t.prompts, "sampling.group_size", G))
       wholes.append(("train.micro_prompts", t.micro_prompts or B, "train.micro_members", t.micro_members or G))
-  if config.task.endswith(("dpo", "reward_model")):
+  if kind.pairs:
     wholes.append(("preference.batch", config.preference.micro_batch or config.preference.batch, "", 2))
-  if config.task != "sft":
+  if kind.heldout:
     wholes.append(("evaluate.batch", e.batch, "", 1 + e.samples))
   for key, rows, member_key, members in wholes:
     axes = axes_of(mesh, rows)[1]

@@ -1,5 +1,6 @@
 """The programs of a batch of arms, compiled ahead: `vmap` over the arms of a device, devices side by side."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -10,10 +11,10 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 
 from grpo_jax.distributed.mesh import sweep_mesh
-from grpo_jax.runs.fused import parts_of
-from grpo_jax.runs.iteration import Feed, Numbers, Parts, many
-from grpo_jax.runs.rl_programs import request
-from grpo_jax.sampling.generate import generate
+from grpo_jax.models.config import ModelConfig
+from grpo_jax.runs.experience import sample
+from grpo_jax.runs.on_device import Feed, TokenJudge, many
+from grpo_jax.runs.parts import Choices, heldout_request
 from grpo_jax.types import Prompts, SampleRequest
 
 AXIS = "arms"  # of vmap, within a device; the mesh's is "sweep"
@@ -45,28 +46,25 @@ def over_arms(mesh: Mesh, function, axes: tuple):
   return jax.shard_map(mapped, mesh=mesh, in_specs=specs, out_specs=P("sweep"), check_vma=False)
 
 
-def many_over_arms(mesh: Mesh, parts: Parts, feeds: Feed, shared: bool, keep_rollout: bool = False):
+def many_over_arms(mesh: Mesh, choices: Choices, judge, feeds: Feed, shared: bool):
   """`many` for each arm: `(states, feeds, count, numbers) -> (states, told)`, arms in front."""
-
-  def one(state, feeds: Feed, count, numbers: Numbers):
-    return many(state, feeds, count, numbers, parts, keep_rollout)
-
-  return over_arms(mesh, one, (0, feed_axes(feeds, shared), None, 0))
+  choices = dataclasses.replace(choices, request=choices.request.replace(arms=AXIS))
+  return over_arms(mesh, partial(many, choices=choices, judge=judge), (0, feed_axes(feeds, shared), None, 0))
 
 
-def answers(params, prompts: Prompts, targets, seed, temperature, *, cfg, asked: SampleRequest, rewards):
+def answers(params, prompts: Prompts, targets, seed, temperature, *, cfg: ModelConfig, asked: SampleRequest, rewards):
   """Scores by component, lengths and truncation `[B, members]` of an arm's answers to held-out problems."""
-  rollout = generate(params, cfg, prompts, seed, asked.replace(temperature=temperature))
+  rollout = sample(params, prompts, seed, temperature, cfg=cfg, asked=asked)
   _, scores = rewards(rollout.tokens_BGT, rollout.mask_BGT, targets)
   return scores, jnp.sum(rollout.mask_BGT, -1, dtype=jnp.int32), rollout.truncated_BG
 
 
 def compile_arms(arms, state, feeds: Feed, devices) -> ArmPrograms:
-  """Compiles both programs for stacked states and feeds; `arms` has runs, setup, rewards, numbers and one_stream."""
+  """Compiles both programs for stacked states and feeds; `arms` has parts, setup, rewards, numbers and one_stream."""
   setup, e = arms.setup, arms.config.evaluate
-  mesh, parts = sweep_mesh(len(arms.runs), devices), parts_of(arms.runs[0], arms.rewards, AXIS)
-  train = many_over_arms(mesh, parts, feeds, arms.one_stream)
-  asked = request(arms.config, setup.tokenizer.stop_ids, "heldout", e.samples, 1).replace(arms=AXIS)
+  mesh, choices = sweep_mesh(len(arms.parts), devices), arms.parts[0].choices
+  train = many_over_arms(mesh, choices, TokenJudge(arms.rewards, "greedy" in choices.asks), feeds, arms.one_stream)
+  asked = heldout_request(arms.config, setup.tokenizer.stop_ids).replace(arms=AXIS)
   answer = partial(answers, cfg=setup.cfg, asked=asked, rewards=arms.rewards)
   told = over_arms(mesh, answer, (0, None, None, 0, 0))
   examples = [setup.heldout.examples[0]] * e.batch

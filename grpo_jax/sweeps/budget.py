@@ -11,9 +11,14 @@ import jax
 from ml_collections import ConfigDict
 
 from grpo_jax.algorithms.spec import needs
+from grpo_jax.config.stages import stages_of
 from grpo_jax.models.config import param_shapes
+from grpo_jax.runs.experience import critic_values, reference_of, sample, score
 from grpo_jax.runs.model import load_model
-from grpo_jax.runs.validate import algorithm_spec, updates_per_iteration
+from grpo_jax.runs.validate import algorithm_spec
+from grpo_jax.runs.warm_up import calls_per_iteration
+from grpo_jax.training.policy_step import policy_step
+from grpo_jax.training.value_step import value_step
 
 KINDS = ("steps", "tokens", "flops")
 
@@ -37,9 +42,10 @@ def flops_per_iteration(config: ConfigDict) -> float:
   the reference where the row asks for one, the old policy where a rollout has several updates, and for each update
   epoch forward and backward; with a critic its values, and its own forward and backward.
   """
-  t, asks = config.train, needs(algorithm_spec(config))
-  several, critic = updates_per_iteration(config) > 1, "values" in asks
-  passes = max(1, t.resample_attempts) + ("reference" in asks) + several + critic + 3 * t.update_epochs * (1 + critic)
+  t, calls = config.train, calls_per_iteration(config)
+  share = (t.minibatch_prompts or t.prompts) / t.prompts  # of the rollout, that an update sees
+  passes = max(1, t.resample_attempts) * calls[sample] + calls[reference_of] + calls[score] + calls[critic_values]
+  passes += 3 * share * (calls[policy_step] + calls[value_step])
   shapes = param_shapes(load_model(config).cfg)
   parameters = sum(math.prod(s) for s in jax.tree.leaves(shapes, is_leaf=lambda x: isinstance(x, tuple)))
   tokens = t.prompts * (max(config.prompt_buckets) + _group(config) * max(config.completion_buckets))
@@ -49,7 +55,7 @@ def flops_per_iteration(config: ConfigDict) -> float:
 def iterations_within(budget: dict, config: ConfigDict) -> int:
   """How many iterations a budget allows; ValueError where not even one."""
   [(kind, amount)] = budget.items()
-  if not config.task.endswith("rl"):
+  if "rl" not in stages_of(config.task):
     raise ValueError(f"budget={budget!r} is of RL iterations, and task={config.task!r} has none; leave it out.")
   cost = {"steps": lambda _: 1, "tokens": tokens_per_iteration, "flops": flops_per_iteration}[kind](config)
   if amount < cost:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from ml_collections import ConfigDict
 
 from grpo_jax.config.identity import flat
+from grpo_jax.config.stages import kind_of
 from grpo_jax.data.sources import make_source
 from grpo_jax.rewards.components import make_component
 from grpo_jax.runs.model import load_model
@@ -52,8 +53,8 @@ def _set_open(config: ConfigDict, key: str, value) -> None:
 
 def check_run(config: ConfigDict, seen: set[str]) -> None:
   """Raises ValueError for what the trainer would refuse, short of devices; parts in `seen` are not checked again."""
-  if config.task == "eval":
-    raise ValueError("task='eval' trains nothing, so there is no curve to compare; choose a training task.")
+  if not kind_of(config.task).trains:
+    raise ValueError(f"task={config.task!r} trains nothing, so there is no curve to compare; choose a training task.")
   validate(config)
   parts = repr([config[name].to_dict() for name in ("data", "rewards", "model", "tokenizer")])
   if parts in seen:

@@ -17,15 +17,17 @@ from ml_collections import ConfigDict
 from grpo_jax.algorithms.spec import initial_state
 from grpo_jax.checkpoint import Checkpoints
 from grpo_jax.config.identity import flat, identity
+from grpo_jax.config.stages import stages_of
 from grpo_jax.data.order import Stream
 from grpo_jax.distributed.owner import check_owned, released
 from grpo_jax.evaluation.heldout import Answers
 from grpo_jax.metrics import MetricsLog
 from grpo_jax.runs.claim import claim
-from grpo_jax.runs.fused import Fed, feed, metrics_of, numbers_of, order, stretch, token_rewards
+from grpo_jax.runs.fused import Fed, dispatches, feed, metrics_of, order, stretch, token_rewards
 from grpo_jax.runs.heldout import heldout_metrics
+from grpo_jax.runs.loop import loop
+from grpo_jax.runs.parts import RLParts
 from grpo_jax.runs.report import write_summary
-from grpo_jax.runs.rl import RLRun
 from grpo_jax.runs.setup import Setup, make_setup, maker, pretrained
 from grpo_jax.runs.stage import Stage
 from grpo_jax.runs.supervised import run_sft
@@ -51,7 +53,7 @@ def check_arms(configs: list[ConfigDict]) -> None:
   if first.model.attention not in ("auto", "xla"):
     raise ValueError(f"model.attention={first.model.attention!r} is a kernel, which must not be vmapped over arms; set "
                      f"it to 'xla' or {otherwise}.")
-  if not first.task.endswith("rl") or jax.process_count() > 1:
+  if "rl" not in stages_of(first.task) or jax.process_count() > 1:
     raise ValueError(f"task={first.task!r} of {jax.process_count()} processes must be RL in a single one for arms of "
                      f"one program; {otherwise}.")
   mine = program_of(first)
@@ -82,27 +84,29 @@ class Arms:
   """The arms of a batch: a run each, with its log; all share the first one's choices, data and held-out problems."""
 
   def __init__(self, configs: list[ConfigDict], workdirs: list[pathlib.Path], setup: Setup):
-    self.setup, self.config, self.workdirs = setup, setup.config, workdirs
+    self.setup, self.config, self.configs, self.workdirs = setup, setup.config, configs, workdirs
     setups = [
       dataclasses.replace(setup, config=c, train=Stream(setup.train.source, c.data_seed)) for c in configs]
-    self.runs = [RLRun(s, None) for s in setups]
+    self.parts = [RLParts.of(s) for s in setups]
     self.one_stream = len({c.data_seed for c in configs}) == 1
-    self.numbers = _stacked([numbers_of(run) for run in self.runs])
+    self.numbers = _stacked([parts.numbers for parts in self.parts])
     self.rewards = token_rewards(setup)
     self.logs: list[MetricsLog] = []
 
   def start_logs(self, step: int) -> None:
     """Opens the logs for appending after `step`, -1 to start anew."""
-    for run, workdir in zip(self.runs, self.workdirs, strict=True):
+    for config, workdir in zip(self.configs, self.workdirs, strict=True):
       check_owned(workdir)
       (workdir / "rl").mkdir(exist_ok=True)
-      log = run.config.log
+      log = config.log
       self.logs.append(MetricsLog(workdir / "rl", tensorboard=log.tensorboard, wandb_project=log.wandb_project,
-                                  config=run.config.to_dict()))
+                                  config=config.to_dict()))
       self.logs[-1].resume(step)
 
-  def write(self, stage: Stage, step: int, kind: str, metrics: list[dict], shown: str) -> None:
-    """A line in each arm's log, their mean in the batch's, their extremes on the terminal."""
+  def written(self, stage: Stage, step: int, kind: str, metrics: list[dict], shown: str) -> tuple[dict, str]:
+    """A line in each arm's log; the batch's is their mean, with their extremes for the terminal."""
+    if not self.logs:
+      self.start_logs(stage.start if stage.start else -1)
     if kind == "eval" or step % self.config.log.every == 0 or step == self.config.train.iterations:
       for log, values in zip(self.logs, metrics, strict=True):
         log.write(step, kind, values)
@@ -110,29 +114,35 @@ class Arms:
     values = [m[shown] for m in metrics]
     refused = [arm for arm, m in enumerate(metrics) if m.get("update/applied", 1) == 0]
     warn = f"  WARNING arms {refused} refused their update: not finite" if refused else ""
-    stage.log(step, kind, mean, f"{len(metrics)} arms  {shown} {min(values):.3f} … {max(values):.3f}{warn}")
+    return mean, f"{len(metrics)} arms  {shown} {min(values):.3f} … {max(values):.3f}{warn}"
+
+  def sync(self) -> None:
+    """All logs on disk."""
+    for log in self.logs:
+      log.sync()
 
   def fresh_state(self, params):
     """The states of all arms, stacked; `params`: one tree for all, a list of one for each, or None."""
-    run = self.runs[0]
-    make = maker(self.setup, reference="reference" in run.asks, critic="values" in run.asks)
+    asks = self.parts[0].choices.asks
+    make = maker(self.setup, reference="reference" in asks, critic="values" in asks)
     if params is None and self.setup.weights is not None:
       params = pretrained(self.setup)
     each = isinstance(params, list)
     params = jax.device_get(_stacked(params) if each else params)
-    algorithm = _stacked([initial_state(r.spec, r.asks) for r in self.runs])
-    seeds = np.asarray([r.config.seed for r in self.runs], np.uint32)
+    algorithm = _stacked([initial_state(parts.numbers.spec, asks) for parts in self.parts])
+    seeds = np.asarray([c.seed for c in self.configs], np.uint32)
     return jax.jit(jax.vmap(make, in_axes=(0 if each else None, 0, 0)))(params, seeds, algorithm)
 
   def feeds(self, positions: list[int], start: int, count: int) -> list[Fed]:
     """Every arm's feeds; arms of one data seed share the draws."""
     drawn: dict[int, Fed] = {}
     result = []
-    for run, position in zip(self.runs, positions, strict=True):
-      seed = run.config.data_seed
+    K = self.config.train.fused_iterations
+    for parts, config, position in zip(self.parts, self.configs, positions, strict=True):
+      seed = config.data_seed
       if seed not in drawn:
-        drawn[seed] = feed(run, self.rewards, run.setup.train, position, start, count)
-      rows = order(run, start, count)
+        drawn[seed] = feed(parts, self.rewards, K, position, start, count)
+      rows = order(parts.minibatches, K, start, count)
       result.append(dataclasses.replace(drawn[seed], feeds=drawn[seed].feeds.replace(rows_UM=rows)))
     return result
 
@@ -146,7 +156,7 @@ class Arms:
   def heldout(self, programs: ArmPrograms, state) -> list[dict]:
     """What each arm's policy says to the held-out problems, summarized like a run's own evaluation."""
     started, e, problems = time.perf_counter(), self.config.evaluate, self.setup.heldout
-    temperatures, parts = np.asarray([r.config.evaluate.temperature for r in self.runs], np.float32), []
+    temperatures, parts = np.asarray([c.evaluate.temperature for c in self.configs], np.float32), []
     for start in range(0, len(problems.examples), e.batch):
       examples = [problems.examples[min(i, len(problems.examples) - 1)] for i in range(start, start + e.batch)]
       targets = self.rewards.targets(examples)
@@ -154,10 +164,10 @@ class Arms:
       parts.append(jax.device_get(told))
     told = jax.tree.map(lambda *a: np.concatenate(a, 1)[:, : len(problems.examples)], *parts)
     metrics = []
-    for arm, run in enumerate(self.runs):
+    for arm, config in enumerate(self.configs):
       answers = Answers(problems.examples, [], *jax.tree.map(lambda a: a[arm], told))  # noqa: B023
-      metrics.append(heldout_metrics(answers, run.config.evaluate) | self.setup.notes)
-    seconds = (time.perf_counter() - started) / len(self.runs)
+      metrics.append(heldout_metrics(answers, config.evaluate) | self.setup.notes)
+    seconds = (time.perf_counter() - started) / len(self.parts)
     return [m | {"time/evaluate": seconds} for m in metrics]
 
 
@@ -202,51 +212,47 @@ def _train(arms: Arms, workdirs, configs: list[ConfigDict], sft_params, devices)
 
 def _initial(arms: Arms, sft_params):
   """The parameters that arms begin with: those given, else the end of an SFT stage for each pair of seeds."""
-  if sft_params is not None or not arms.config.task.startswith("sft"):
+  if sft_params is not None or "sft" not in stages_of(arms.config.task):
     return sft_params
   trained = {}
-  for run, workdir in zip(arms.runs, arms.workdirs, strict=True):
-    seeds = (run.config.seed, run.config.data_seed)
+  for parts, config, workdir in zip(arms.parts, arms.configs, arms.workdirs, strict=True):
+    seeds = (config.seed, config.data_seed)
     if seeds not in trained:
-      trained[seeds] = run_sft(run.setup, workdir)
-  return [trained[run.config.seed, run.config.data_seed] for run in arms.runs]
+      trained[seeds] = run_sft(parts.setup, workdir)
+  return [trained[config.seed, config.data_seed] for config in arms.configs]
 
 
 def train_arms(arms: Arms, stage: Stage, state, devices) -> None:
-  """The loop of runs/fused.py over all arms at once."""
+  """Dispatches as of runs/fused.py, over all arms at once."""
   config, total = arms.config, arms.config.train.iterations
-  example = arms.feeds([0] * len(arms.runs), 0, 1)
-  programs = compile_arms(arms, state, arms.stacked(example), devices)
-  state = programs.placed(state)
-  stage.warm_up(state)
-  state = stage.resume(state)
-  arms.start_logs(stage.start if stage.start else -1)
-  if stage.start == 0:
-    arms.write(stage, 0, "eval", arms.heldout(programs, state), "greedy")
-  i, positions = stage.start, np.asarray(state.data_state["position"]).tolist()
-  feds = arms.feeds(positions, i, stretch(config, i))
-  while i < total:
-    started = time.perf_counter()
-    state, told = programs.many(state, arms.stacked(feds), np.int32(feds[0].count), arms.numbers)
-    current, i = feds, i + feds[0].count
-    if i < total:  # while the devices compute
-      feds = arms.feeds([fed.position for fed in feds], i, stretch(config, i))
-    told = jax.device_get(told)
-    seconds = (time.perf_counter() - started) / current[0].count / len(current)  # an arm's share
-    for k in range(current[0].count):
-      metrics = [
-        metrics_of(jax.tree.map(lambda a: a[arm], told), k, fed, seconds)  # noqa: B023
-        for arm, fed in enumerate(current)]
-      arms.write(stage, i - current[0].count + k + 1, "train", metrics, "reward/total")
-    due, greedy = i == total or (config.evaluate.every and i % config.evaluate.every == 0), None
-    if due:
-      greedy = arms.heldout(programs, state)
-      arms.write(stage, i, "eval", greedy, "greedy")
+  programs = compile_arms(arms, state, arms.stacked(arms.feeds([0] * len(arms.parts), 0, 1)), devices)
+
+  def feed(positions, i: int):
+    feds = arms.feeds(positions, i, stretch(config, i))
+    return feds, feds[0].count, [fed.position for fed in feds]
+
+  def run(state, feds: list[Fed], count):
+    return programs.many(state, arms.stacked(feds), count, arms.numbers)
+
+  def lines(told, feds: list[Fed], count: int, i: int, seconds: float):
+    found = []
+    for k in range(count):
+      metrics = [metrics_of(jax.tree.map(lambda a: a[arm], told), k, fed, seconds / len(feds))  # noqa: B023
+                 for arm, fed in enumerate(feds)]  # an arm's share of the seconds
+      found.append(arms.written(stage, i + k + 1, "train", metrics, "reward/total"))
+    arms.sync()
+    return found
+
+  def evaluate(i: int, state) -> float:
+    metrics = arms.heldout(programs, state)
+    stage.log(i, "eval", *arms.written(stage, i, "eval", metrics, "greedy"))
     if i == total:
-      save_each(arms, state, [m["greedy"] for m in greedy])
-    for log in arms.logs:
-      log.sync()
-    stage.maybe_save(i, state, float(np.mean([m["greedy"] for m in greedy])) if due else None)
+      save_each(arms, state, [m["greedy"] for m in metrics])
+    arms.sync()
+    return float(np.mean([m["greedy"] for m in metrics]))
+
+  step = dispatches(feed, run, lines, total)
+  loop(stage, programs.placed(state), lambda state: None, step, evaluate, config.evaluate.every)
   for log in arms.logs:
     log.close()
 
@@ -255,9 +261,9 @@ def save_each(arms: Arms, state, greedy: list[float]) -> None:
   """The last checkpoint of each arm, as of a run of its own."""
   hashes = np.asarray(jax.jit(jax.vmap(leaf_fingerprints))(state))
   host = jax.device_get(state)
-  for arm, (run, workdir) in enumerate(zip(arms.runs, arms.workdirs, strict=True)):
+  for arm, (config, workdir) in enumerate(zip(arms.configs, arms.workdirs, strict=True)):
     check_owned(workdir)
-    checkpoints = Checkpoints(workdir / "rl" / "checkpoints", keep=run.config.checkpoint.keep)
+    checkpoints = Checkpoints(workdir / "rl" / "checkpoints", keep=config.checkpoint.keep)
     one = jax.tree.map(lambda a: np.asarray(a[arm]), host)  # noqa: B023
-    checkpoints.save(run.config.train.iterations, one.replace(hashes=hashes[arm]), greedy[arm])
+    checkpoints.save(config.train.iterations, one.replace(hashes=hashes[arm]), greedy[arm])
     checkpoints.close()

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 from ml_collections import ConfigDict
 
-from grpo_jax.runs.validate import updates_per_iteration
+from grpo_jax.runs.parts import minibatches_of
+from grpo_jax.runs.warm_up import calls_per_iteration
 from grpo_jax.tools.plan_chips import Chip
 from grpo_jax.tools.plan_programs import GIB, SAMPLERS, Plan, Program
 
-STEPPING = ("update", "critic")
-SCORING = ("reference", "score", "values")
+STEPPING = ("policy_step", "value_step")
+SCORING = ("reference_of", "score", "critic_values")
 SCORE_PASSES = 4  # an unfused softmax goes over the scores: written, read for the maximum, turned into weights, read
 
 
@@ -20,7 +21,7 @@ def batch_arithmetic(config: ConfigDict, rows: int) -> dict[str, int | float]:
   b, g = t.micro_prompts or minibatch, t.micro_members or G
   return {
     "prompts": t.prompts, "completions of each": G, "sequences per rollout": t.prompts * G,
-    "prompts per update": minibatch, "updates per rollout": updates_per_iteration(config),
+    "prompts per update": minibatch, "updates per rollout": minibatches_of(config).updates,
     "sequences per update": minibatch * G, "sequences per device and update": minibatch * G / rows,
     "microbatches per update": (minibatch // b) * (G // g), "sequences per device and microbatch": b * g / rows,
     "most tokens per rollout": t.prompts * (max(config.prompt_buckets) + G * max(config.completion_buckets)),
@@ -76,7 +77,7 @@ def memory_traffic(plan: Plan, program: Program) -> float:
   tensor, rows = mesh.shape["tensor"], mesh.shape["data"] * mesh.shape["fsdp"]
   if program.kind in SAMPLERS:
     _, P, G = program.name.split()
-    B = config.train.prompts if program.kind == "train" else config.evaluate.batch
+    B = config.train.prompts if program.kind == "sample" else config.evaluate.batch
     weights = plan.weight_bytes if config.mesh.sampler == "gathered" else plan.shard_bytes
     T, width = max(config.completion_buckets), 2 if cfg.compute_dtype == "bfloat16" else 4
     token = 2 * cfg.num_layers * cfg.num_kv_heads * cfg.head_width * width / tensor
@@ -101,9 +102,7 @@ def memory_traffic(plan: Plan, program: Program) -> float:
 
 def times_per_iteration(plan: Plan) -> dict[str, int]:
   """How often each kind of program runs in an iteration; evaluation and end of run left out."""
-  updates = updates_per_iteration(plan.config)
-  once = {"train": 1, "samples": 1, "gather": 1, "reference": 1, "score": 1, "values": 1, "experience": 1, "end": 1}
-  return once | {"minibatch": updates, "update": updates, "critic": updates}
+  return {function.__name__: times for function, times in calls_per_iteration(plan.config).items()}
 
 
 def seconds_per_iteration(plan: Plan, chip: Chip) -> float:

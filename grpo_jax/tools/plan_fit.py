@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterator
 from ml_collections import ConfigDict
 
 from grpo_jax.runs.model import load_model
+from grpo_jax.runs.parts import RLParts
 from grpo_jax.tools.plan_chips import Chip
 from grpo_jax.tools.plan_estimate import SCORING, STEPPING, fits, headroom, seconds_per_iteration
-from grpo_jax.tools.plan_programs import GIB, SAMPLERS, Plan, abstract_setup, abstract_state, compile_plan, local_bytes
+from grpo_jax.tools.plan_programs import GIB, SAMPLERS, Plan, abstract_setup, compile_plan, local_bytes
 
-SEARCHED = ("gather", "train", "reference", "score", "values", "update", "critic")
+SEARCHED = ("gathered_policy", "sample", *SCORING, *STEPPING)
 
 
 def changed(config: ConfigDict, changes: dict) -> ConfigDict:
@@ -73,7 +74,7 @@ KNOBS: tuple[tuple[Callable, tuple[str, ...]], ...] = (
   (_logit_chunk, SCORING + STEPPING),
   (_fsdp, ()),  # () is all
   (_tensor, ()),
-  (_sampler, (*SAMPLERS, "gather")),
+  (_sampler, (*SAMPLERS, "gathered_policy")),
 )
 
 
@@ -128,7 +129,7 @@ def search(config: ConfigDict, devices, chip: Chip, say=print) -> list[tuple[flo
     except ValueError as error:
       say(f"{label}: not allowed: {error}")
       continue
-    held = local_bytes(abstract_state(setup)[0])
+    held = local_bytes(RLParts.of(setup).fresh_state(abstract=True))
     if held > chip.usable_gib * GIB:
       say(f"{label}: left out, the state alone is {held / GIB:.1f} GiB per device")
       continue

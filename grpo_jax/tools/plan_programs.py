@@ -8,19 +8,23 @@ from dataclasses import dataclass, field
 import jax
 from ml_collections import ConfigDict
 
+from grpo_jax.config.stages import stages_of
 from grpo_jax.distributed.mesh import make_mesh, without_fsdp
 from grpo_jax.runs.model import load_model
-from grpo_jax.runs.programs import Programs
-from grpo_jax.runs.rl import RLRun
-from grpo_jax.runs.rl_programs import compile_rl
+from grpo_jax.runs.ops import Compile
+from grpo_jax.runs.parts import RLParts
 from grpo_jax.runs.setup import Setup
 from grpo_jax.runs.validate import validate, validate_devices
+from grpo_jax.runs.warm_up import compile_rl
 from grpo_jax.tools.flops import jaxpr_flops
 from grpo_jax.tools.hlo import Collective, collectives
+from grpo_jax.types import Experience, Prompts, Rollout
 
 GIB = 2**30
-SAMPLERS = ("train", "heldout")
-OF_STATE = ("reference", "score", "look", "values", "update", "critic", "end", "gather")  # these take part of the state
+# Kinds of programs are the names of their functions; "answer" is `sample` for held-out evaluation.
+SAMPLERS = ("sample", "answer")
+OF_STATE = (  # these take part of the state
+  "gathered_policy", "reference_of", "score", "critic_values", "policy_step", "value_step", "end_iteration", "look")
 
 
 @dataclass
@@ -66,19 +70,31 @@ def wanted_bytes(refusal: str) -> int:
   return int(float(number) * 2 ** (10 * " KMGT".index(unit)))
 
 
-class PlannedPrograms(Programs):
+def sizes_of(choices: dict, args) -> tuple[int, ...]:
+  """Prompt tokens P, completion tokens T and completions G of a program; of a sampler P and G; none of others."""
+  batch = next((a for a in args if isinstance(a, Prompts | Rollout | Experience)), None)
+  if batch is None:
+    return ()
+  if isinstance(batch, Prompts):
+    return batch.tokens_BP.shape[1], choices["asked"].group_size
+  _, G, T = batch.tokens_BGT.shape
+  return batch.prompts.tokens_BP.shape[1], choices.get("T", T), G
+
+
+class Measure(Compile):
   """Programs that are measured in place of run. `kinds`: which to compile; None is all."""
 
   def __init__(self, mesh, state_bytes: int, turns: int, kinds=None, report=None):
     super().__init__(mesh)
     self.state_bytes, self.turns, self.kinds, self.report, self.found = state_bytes, turns, kinds, report, []
 
-  def compiled(self, key, traced, args):
+  def compiled(self, function, traced, args):
     """Compiles and reads the result; one that does not fit is a result too."""
-    kind = key[0] if isinstance(key, tuple) else key
+    kind, asked = function.func.__name__, function.keywords.get("asked")
+    kind = "answer" if asked and asked.stream else kind
     if self.kinds is not None and kind not in self.kinds:
       return
-    name = " ".join(map(str, key)) if isinstance(key, tuple) else key
+    name = " ".join(map(str, (kind, *sizes_of(function.keywords, args))))
     start, error, executable = time.perf_counter(), "", None
     try:
       executable = traced.lower().compile()
@@ -112,7 +128,7 @@ def abstract_setup(config: ConfigDict, devices) -> Setup:
   Raises ValueError as the run itself would.
   """
   validate(config)
-  if not config.task.endswith("rl") or config.lora.rank:
+  if "rl" not in stages_of(config.task) or config.lora.rank:
     raise ValueError(f"task={config.task!r} with lora.rank={config.lora.rank} is not planned; plan a task that ends in "
                      "rl, with lora.rank=0.")
   m = config.mesh
@@ -122,18 +138,13 @@ def abstract_setup(config: ConfigDict, devices) -> Setup:
   return Setup(config, mesh, model.cfg, model.tokenizer, None, None, None, {}, {})
 
 
-def abstract_state(setup: Setup):
-  """The state of the run as shapes with shardings; its row, its optimizers, and what the row asks for."""
-  run = RLRun(setup, None)
-  return run.fresh_state(abstract=True), run.spec, run.optimizers, run.asks
-
-
 def compile_plan(config: ConfigDict, devices, kinds=None, report=None) -> Plan:
   """Compiles the run that `config` describes for `devices`, as `run_rl` does; `kinds`: which programs, None is all."""
   setup = abstract_setup(config, devices)
-  state, *rest = abstract_state(setup)
-  programs = PlannedPrograms(setup.mesh, local_bytes(state), max(config.completion_buckets), kinds, report)
-  compile_rl(setup, state, *rest, programs)
+  parts = RLParts.of(setup)
+  state = parts.fresh_state(abstract=True)
+  programs = Measure(setup.mesh, local_bytes(state), max(config.completion_buckets), kinds, report)
+  compile_rl(programs, parts, state)
 
   def computed(a, sharding):
     return jax.ShapeDtypeStruct(a.shape, setup.cfg.compute_dtype, sharding=sharding)

@@ -23,6 +23,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from grpo_jax.config.stages import stages_of
 from grpo_jax.distributed.multihost import code_version
 from grpo_jax.metrics import read_rows
 from grpo_jax.quiet import quiet
@@ -32,28 +33,15 @@ from grpo_jax.rewards.self_test import RewardError
 from grpo_jax.runs.claim import changed_environment
 from grpo_jax.runs.kept import Made, kept_rollout
 from grpo_jax.runs.model import run_config
-from grpo_jax.runs.programs import Programs
-from grpo_jax.runs.rl import RLRun
-from grpo_jax.runs.rl_programs import compile_rl
+from grpo_jax.runs.ops import OnDemand
+from grpo_jax.runs.parts import RLParts
+from grpo_jax.runs.rl import iterate
 from grpo_jax.runs.saved import bare, read_step, wrong_leaves
 from grpo_jax.runs.setup import make_setup
+from grpo_jax.runs.signals import Judge
 from grpo_jax.runs.supervised import run_sft
 from grpo_jax.tools.variants import compare_rows, show_rows
 from grpo_jax.training.fingerprint import leaf_fingerprints
-
-
-class LazyPrograms(Programs):
-  """The run's programs, each compiled when it is first called: a replay needs few of them."""
-
-  def compiled(self, key, traced, args):
-    """What compiles and calls the executable."""
-
-    @functools.cache
-    def executable():
-      with jax.set_mesh(self.mesh):
-        return traced.lower().compile()
-
-    return lambda *args: executable()(*args)
 
 
 @dataclass(frozen=True)
@@ -72,17 +60,20 @@ class Replayer:
 
   def __init__(self, workdir: pathlib.Path, rewards: Rewards):
     self.workdir, self.config = pathlib.Path(workdir), run_config(workdir)
-    self.run = RLRun(make_setup(self.config), rewards)
+    self.setup = make_setup(self.config)
+    self.parts, self.ops = RLParts.of(self.setup), OnDemand(self.setup.mesh)
+    asks, ends = self.parts.choices.asks, self.config.rewards.step_ends
+    self.judge = Judge(rewards, self.setup.tokenizer, asks, ends)
 
   @functools.cached_property
   def begun(self):
     """The state that the stage began with."""
-    if not self.config.task.startswith("sft_then"):
-      return self.run.fresh_state()
+    if "sft" not in stages_of(self.config.task):
+      return self.parts.fresh_state()
     folder, steps = self.workdir / "sft" / "checkpoints", self.config.sft.steps
     if not (folder / str(steps)).is_dir():
       raise ValueError(f"{folder} has no checkpoint {steps}, which the RL stage began from; restore it.")
-    return self.run.fresh_state(run_sft(self.run.setup, self.workdir))
+    return self.parts.fresh_state(run_sft(self.setup, self.workdir))
 
   def state_before(self, step: int):
     """(iteration, state): of the newest checkpoint before `step`, else what the stage began with, as iteration 0."""
@@ -90,17 +81,15 @@ class Replayer:
     found = [int(path.name) for path in folder.glob("*") if path.name.isdigit() and 0 < int(path.name) < step]
     if not found:
       return 0, jax.tree.map(jnp.copy, self.begun)
-    like = self.begun if self.run.setup.lora else self.run.fresh_state()  # adapters: with the snapshot of SFT's or not
+    like = self.begun if self.setup.lora else self.parts.fresh_state()  # adapters: with the snapshot of SFT's or not
     return max(found), read_step(folder, max(found), like)
 
   def iterations(self, step: int) -> Iterator[Replayed]:
     """All iterations from the newest checkpoint before `step` to it."""
     at, state = self.state_before(step)
-    run = self.run
-    run.programs = compile_rl(run.setup, state, run.spec, run.optimizers, run.asks, LazyPrograms(run.setup.mesh))
     for i in range(at + 1, step + 1):
       before = jax.tree.map(jnp.copy, state) if i == step else None  # the update donates its buffers
-      state, numbers, made = run.iterate(state, i)
+      state, numbers, made = iterate(self.ops, self.parts, self.judge, state, i)
       yield Replayed(i, before, state, numbers, made)
 
 
@@ -177,7 +166,7 @@ def check(replayer: Replayer, step: int, console: Console) -> tuple[Replayed, li
 
 def checked_step(workdir: pathlib.Path, config, step: int) -> None:
   """Raises ValueError where there is no such run or no such iteration."""
-  if not config.task.endswith("rl"):
+  if "rl" not in stages_of(config.task):
     raise ValueError(f"{workdir} is a run of task={config.task!r}; only an RL stage can be replayed.")
   rows = read_rows(workdir / "rl" / "metrics.jsonl")
   last = max([row["step"] for row in rows] + kept_steps(workdir), default=0)

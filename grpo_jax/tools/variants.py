@@ -17,12 +17,13 @@ from rich.table import Column, Table
 from grpo_jax.algorithms.spec import PRESETS, initial_state, make_spec, needs, with_state
 from grpo_jax.config.defaults import default_config
 from grpo_jax.data.batches import choose_bucket
-from grpo_jax.runs.rl_programs import critic_values, cut_to, make_experience, score
+from grpo_jax.runs.experience import cut_to, make_experience
+from grpo_jax.runs.iteration import scored, updated
+from grpo_jax.runs.ops import Trace
+from grpo_jax.runs.parts import Choices, Numbers
 from grpo_jax.runs.validate import algorithm_spec, validate
 from grpo_jax.sweeps.overrides import changed
-from grpo_jax.training.accumulate import Cut
 from grpo_jax.training.look import pushes
-from grpo_jax.training.policy_step import policy_step
 from grpo_jax.types import Experience
 
 COLUMNS = ("gradient cosine", "gradient norm ratio", "update cosine", "update norm ratio", "gradient norm",
@@ -80,54 +81,51 @@ class Measured:
   """
 
   def __init__(self, replayer, done):
-    run, self.config = replayer.run, replayer.config
-    self.run, self.made, self.step, self.state = run, done.made, done.step, done.before
+    parts, self.config = replayer.parts, replayer.config
+    self.parts, self.made, self.step, self.state = parts, done.made, done.step, done.before
     if self.state.reference is None:  # of a run without a KL: what the stage began with, as other rows have it
       self.state = self.state.replace(ref_params=replayer.begun.params)
-    lengths, t = np.asarray(self.made.rollout.mask_BGT).sum(-1).ravel().tolist(), self.config.train
-    cut = Cut(t.micro_prompts, t.micro_members, t.logit_chunk)
-    self.sizes = {"cfg": run.setup.cfg, "T": choose_bucket(lengths, self.config.completion_buckets), "cut": cut}
-    self._update = jax.jit(partial(policy_step, cfg=run.setup.cfg, cut=cut))
-    self._alone = jax.jit(partial(prompt_norms, cfg=run.setup.cfg, cut=dataclasses.replace(cut, prompts=0)))
-    self._scores = {}
-
-  def _scored(self, function, params):
-    name = function.__name__
-    if name not in self._scores:
-      args = (params, self.made.rollout) + (() if function is critic_values else (self.run.temperature,))
-      self._scores[name] = jax.jit(partial(function, **self.sizes))(*args)
-    return self._scores[name]
+    lengths = np.asarray(self.made.rollout.mask_BGT).sum(-1).ravel().tolist()
+    self.T, critic = choose_bucket(lengths, self.config.completion_buckets), self.state.critic is not None
+    asks = frozenset({"reference", "old", *({"values"} if critic else ())})
+    numbers = parts.numbers.replace(spec=REINFORCE)
+    models = _one(scored, dataclasses.replace(parts.choices, asks=asks), T=self.T)
+    self.known = models(self.state, self.made.rollout, numbers)
+    self.choices = dataclasses.replace(parts.choices, asks=frozenset())
+    self._update, self._alone = _one(updated, self.choices), jax.jit(partial(prompt_norms, choices=self.choices))
 
   def experience(self, spec):
     """The rollout with the row's weights as advantages of the tokens."""
     if spec.kl == "exact":
       raise ValueError("algorithm.kl='exact' is no sum over taken tokens, so --variants cannot weigh it")
-    asks, state = needs(spec), self.state
-    logps = self._scored(score, state.policy)
-    reference = self._scored(reference_logps, state.reference) if "reference" in asks else None
-    values = self._scored(critic_values, state.critic.params) if "values" in asks else None
+    asks, state, known = needs(spec), self.state, self.known
+    reference, values = (value if name in asks else None
+                         for name, value in (("reference", known.reference), ("values", known.values)))
     beta = {} if "beta" in state.algorithm_state else jax.tree.map(np.float32, initial_state(spec, set()))
-    own = (state.algorithm_state | beta, spec, self.run.seed, np.int32(self.step))
-    signals, old = jax.tree.map(jnp.asarray, self.made.judged.signals), logps if self.run.updates > 1 else None
-    make = jax.jit(partial(weighted, T=self.sizes["T"]))
-    return make(self.made.rollout, signals, reference, old, values, logps, *own)
+    own = (state.algorithm_state | beta, spec, self.parts.numbers.seed, np.int32(self.step))
+    signals = jax.tree.map(jnp.asarray, self.made.judged.signals)
+    old = known.old if "old" in self.parts.choices.asks else None
+    make = jax.jit(partial(weighted, T=self.T))
+    return make(self.made.rollout, signals, reference, old, values, known.old, *own)
 
   def moved(self, spec):
     """(gradient, update, {measure: value}) of the row, the first two trees of the policy's parameters."""
-    batch, optimizer, t = self.experience(spec), self.run.optimizers[0], self.run.temperature
+    batch, numbers = self.experience(spec), self.parts.numbers.replace(spec=REINFORCE)
+    optimizer = numbers.optimizers[0]
     bare = optimizer.replace(b1=np.float32(0), clip_norm=np.float32(np.inf))  # Adam's first moment is the gradient
-    after, metrics = self._update(self.state, batch, REINFORCE, bare, t)
+    bare = numbers.replace(optimizers=[bare])
+    after, metrics = self._update(self.state, batch, bare)
     if int(metrics["update/skipped"][0]):
       raise ValueError("its gradient is not finite")
     gradient = after.opt_state.mu
-    after, _ = self._update(self.state, batch, REINFORCE, optimizer, t)
+    after, _ = self._update(self.state, batch, numbers)
     update = jax.tree.map(jnp.subtract, after.params, self.state.params)
-    return gradient, update, spread(gradient, np.asarray(self._alone(self.state, batch, REINFORCE, bare, t)))
+    return gradient, update, spread(gradient, np.asarray(self._alone(self.state, batch, bare)))
 
 
-def reference_logps(params, rollout, temperature, **sizes):
-  """Log-probabilities of the reference."""
-  return score(params, rollout, temperature, **sizes)
+def _one(stage, choices: Choices, **fixed):
+  """A stage of the iteration as one program: `scored` or `updated`, on what they take beside ops and choices."""
+  return jax.jit(partial(stage, Trace(), choices, **fixed))
 
 
 def weighted(rollout, signals, reference, old, values, logps, algorithm_state, spec, seed, iteration, *, T: int):
@@ -139,11 +137,12 @@ def weighted(rollout, signals, reference, old, values, logps, algorithm_state, s
   return Experience(plain.prompts, plain.tokens_BGT, plain.mask_BGT, plain.behavior_logps_BGT, B * G * push)
 
 
-def prompt_norms(state, batch, spec, optimizer, temperature, *, cfg, cut: Cut):
+def prompt_norms(state, batch, numbers: Numbers, *, choices: Choices):
   """Norm of the gradient of each prompt's part, `[B]`: their mean is the gradient."""
+  choices = dataclasses.replace(choices, cut=dataclasses.replace(choices.cut, prompts=0))
 
   def alone(one):
-    return policy_step(state, one, spec, optimizer, temperature, cfg=cfg, cut=cut)[1]["update/grad_norm"][0]
+    return updated(Trace(), choices, state, one, numbers)[1]["update/grad_norm"][0]
 
   return jax.lax.map(alone, jax.tree.map(lambda a: a[:, None], batch))
 
@@ -190,8 +189,8 @@ def compare_rows(replayer, done, names: str) -> list[Row]:
     if name.split(":")[0] not in ("run", *PRESETS):
       row_config(replayer.config, name)  # raises
   rows, measured = [], Measured(replayer, done)
-  with jax.set_mesh(replayer.run.setup.mesh):
-    real = measured.moved(replayer.run.spec)
+  with jax.set_mesh(replayer.setup.mesh):
+    real = measured.moved(replayer.parts.numbers.spec)
     for name in ["run", *(n for n in asked if n != "run")]:
       try:
         spec = jax.tree.map(np.float32, algorithm_spec(row_config(replayer.config, name)))

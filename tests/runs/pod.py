@@ -20,13 +20,13 @@ from grpo_jax.runs.stage import Stage
 
 
 def watched(out: str):
-  """RLRun.iterate, which also writes the arrays and numbers of the first iteration of this process."""
-  original, seen = rl.RLRun.iterate, []
+  """rl.iterate, which also writes the arrays and numbers of the first iteration of this process."""
+  original, seen = rl.iterate, []
 
-  def iterate(self, state, iteration):
-    state, numbers, made = original(self, state, iteration)
+  def iterate(*args):
+    state, numbers, made = original(*args)
     if not seen:
-      seen.append(iteration)
+      seen.append(args[-1])
       arrays = {name: fetch(getattr(made.experience, name)) for name in ("tokens_BGT", "mask_BGT", "advantages_BGT")}
       params = fetch(state.params)
       if is_first():
@@ -59,7 +59,7 @@ if __name__ == "__main__":
   config = runpy.run_path(str(pathlib.Path(__file__).with_name("tiny_run.py")))["get_config"]()
   config.task, config.completion_buckets, config.prompt_buckets, config.evaluate.every = "rl", (9,), (6,), 0
   config.update_from_flattened_dict({k: ast.literal_eval(v) for k, v in (c.split("=", 1) for c in changes)})
-  rl.RLRun.iterate = watched(out)
+  rl.iterate = watched(out)
   try:
     main.run(config, pathlib.Path(workdir))
   except Preempted as stop:

@@ -10,8 +10,8 @@ import test_whole_runs as whole
 from grpo_jax import main
 from grpo_jax.config.defaults import default_config
 from grpo_jax.metrics import read_rows
+from grpo_jax.runs import rl
 from grpo_jax.runs.doctor import CHECKS, Unhealthy, diagnose
-from grpo_jax.runs.rl import RLRun
 
 ROOT = pathlib.Path(__file__).parents[2]
 LIMITS = default_config().doctor
@@ -51,20 +51,20 @@ def test_a_planted_fault_is_found(fault, tmp_path, capsys):
 
 
 def test_a_late_compilation_is_found_and_a_strict_run_stops_there(tmp_path, monkeypatch):
-  original = RLRun.iterate
+  original = rl.iterate
 
-  def compiling(self, state, iteration):
-    if iteration == 3:
+  def compiling(*args):
+    if args[-1] == 3:
       jax.jit(lambda x: x * jnp.float32(0.123))(jnp.ones(77)).block_until_ready()
-    return original(self, state, iteration)
+    return original(*args)
 
   c = faulty({"doctor.strict": True, "doctor.truncated": 1.0, "checkpoint.every": 1})
-  monkeypatch.setattr(RLRun, "iterate", compiling)
+  monkeypatch.setattr(rl, "iterate", compiling)
   with pytest.raises(Unhealthy, match=r"rl step 3: FINDING recompiled: .* compiled at 3"):
     main.run(c, tmp_path)
   trained = [r["step"] for r in read_rows(tmp_path / "rl" / "metrics.jsonl") if r["kind"] == "train"]
   assert trained == [1, 2, 3]
-  monkeypatch.setattr(RLRun, "iterate", original)
+  monkeypatch.setattr(rl, "iterate", original)
   summary = main.run(c, tmp_path)  # the same command goes on from what was saved, and does not say it again
   assert summary["end"]["step"] == 6
 

@@ -13,7 +13,7 @@ import tiny_run
 from grpo_jax.models.load import load_any
 from grpo_jax.runs.claim import claim
 from grpo_jax.runs.model import load_run
-from grpo_jax.runs.rl import RLRun
+from grpo_jax.runs.parts import RLParts
 from grpo_jax.runs.saved import Saved, read_step
 from grpo_jax.runs.setup import make_setup, pretrained
 from grpo_jax.tools import convert
@@ -33,7 +33,7 @@ def run(tmp_path_factory, one_device):
   """(folder, the state at each of two checkpoints, a fresh state) of a run without SFT."""
   workdir, config = tmp_path_factory.mktemp("flips") / "run", config_of("rl")
   claim(workdir, config)
-  fresh = RLRun(make_setup(config), None).fresh_state()
+  fresh = RLParts.of(make_setup(config)).fresh_state()
   states = {}
   saved = Saved(workdir / "rl" / "checkpoints", keep=2)
   saved.warm_up(fresh)

@@ -15,8 +15,10 @@ from killed import ROOT, command, environment, leaves, rows
 
 from grpo_jax import main
 from grpo_jax.distributed.preemption import Preempted
-from grpo_jax.runs.fused import compile_fused, feed, numbers_of, stretch, token_rewards
-from grpo_jax.runs.rl import RLRun
+from grpo_jax.runs.fused import compile_fused, feed, fused, stretch, token_rewards
+from grpo_jax.runs.on_device import many
+from grpo_jax.runs.ops import Compile, Run
+from grpo_jax.runs.parts import RLParts
 from grpo_jax.runs.setup import make_setup
 from grpo_jax.runs.stage import Stage
 from grpo_jax.runs.validate import validate
@@ -120,15 +122,16 @@ def dispatches(folder) -> int:
 
 def test_k_iterations_are_one_dispatch_of_a_program_without_the_host(tmp_path):
   c = config()
-  run = RLRun(make_setup(c), None)
-  rewards, state = token_rewards(run.setup), run.fresh_state()
-  fed = feed(run, rewards, run.setup.train, 0, 0, 4)
-  programs = compile_fused(run, state, rewards, fed)
-  hlo = programs._table["fused"].as_text()
+  setup = make_setup(c)
+  programs = Compile(setup.mesh)
+  parts, rewards = RLParts.of(setup), token_rewards(setup)
+  state, feeds = parts.fresh_state(), feed(parts, rewards, 4, 0, 0, 4).feeds
+  compile_fused(programs, parts, rewards, state)
+  (hlo,) = (program.as_text() for key, program in programs.executables.items() if key[0][0] is many)
   assert "while" in hlo
   assert not re.search(r"callback|\b(infeed|outfeed|send|recv)\b", hlo)
   with jax.profiler.trace(str(tmp_path)):
-    state, told = jax.block_until_ready(programs("fused", state, fed.feeds, np.int32(4), numbers_of(run)))
+    state, told = jax.block_until_ready(fused(Run(programs.executables), parts, rewards, state, feeds, np.int32(4)))
   assert dispatches(tmp_path) == 1
   assert int(state.iteration) == 4 and told.rewards_BG.shape == (4, 8, 4)
 

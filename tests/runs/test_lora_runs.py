@@ -89,14 +89,14 @@ def test_the_merged_export_is_the_adapted_base(finished):
 
 def reference_logps(c, folder, monkeypatch):
   """Tokens and reference log-probabilities of the first iteration."""
-  seen, original = [], rl.RLRun.iterate
+  seen, original = [], rl.iterate
 
-  def watched(self, state, iteration):
-    state, numbers, made = original(self, state, iteration)
+  def watched(*args):
+    state, numbers, made = original(*args)
     seen.append(jax.device_get((made.experience.tokens_BGT, made.experience.ref_logps_BGT)))
     return state, numbers, made
 
-  monkeypatch.setattr(rl.RLRun, "iterate", watched)
+  monkeypatch.setattr(rl, "iterate", watched)
   with Rewards(c.rewards.components.to_dict(), workers=1, deadline_seconds=5.0, max_error_rate=1.0) as rewards:
     rl.run_rl(make_setup(c), folder, rewards)
   monkeypatch.undo()

@@ -12,8 +12,10 @@ from grpo_jax.distributed.mesh import make_mesh
 from grpo_jax.models.whole_vocabulary import full_logits
 from grpo_jax.rewards.combine import Rewards
 from grpo_jax.runs import setup as setups
-from grpo_jax.runs.rl import RLRun
-from grpo_jax.runs.rl_programs import compile_rl
+from grpo_jax.runs.ops import OnDemand
+from grpo_jax.runs.parts import RLParts
+from grpo_jax.runs.rl import iterate
+from grpo_jax.runs.signals import Judge
 from grpo_jax.sampling.draw import token_uniforms
 
 TINY = runpy.run_path(str(pathlib.Path(__file__).with_name("tiny_run.py")))["get_config"]
@@ -39,12 +41,11 @@ def lived(sizes):
       patch.setattr(setups, "make_mesh", functools.partial(make_mesh, devices=jax.devices()[:1]))
     setup, seen = setups.make_setup(config), []
   with Rewards(config.rewards.components.to_dict(), workers=1, deadline_seconds=9.0, max_error_rate=0.0) as rewards:
-    run = RLRun(setup, rewards)
-    state = run.fresh_state()
-    run.programs = compile_rl(setup, state, run.spec, run.optimizers, run.asks)
+    parts, ops = RLParts.of(setup), OnDemand(setup.mesh)
+    judge, state = Judge(rewards, setup.tokenizer, parts.choices.asks, ""), parts.fresh_state()
     for i in range(1, ITERATIONS + 1):
       before = jax.device_get(state.params)
-      state, _, made = run.iterate(state, i)
+      state, _, made = iterate(ops, parts, judge, state, i)
       arrays = (made.rollout.prompts, made.experience.tokens_BGT, made.experience.mask_BGT)
       seen.append((before, *jax.device_get(arrays)))
   return seen, setup.cfg, config.seed

@@ -1,24 +1,18 @@
 """Which prompts an optimizer update sees: each once a pass, in an order that is a function of seed and iteration."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import tiny
 
-from grpo_jax.runs.rl import RLRun
-from grpo_jax.runs.rl_programs import take_rows
-from grpo_jax.runs.validate import updates_per_iteration
+from grpo_jax.runs.experience import take_rows
+from grpo_jax.runs.minibatches import Minibatches
 
 B = 8
 
 
 def orders(seed=0, iteration=1, minibatch=4, epochs=2):
-  """The rows of each minibatch of an iteration, `[updates, minibatch]`; their number where there is no selection."""
-  train = SimpleNamespace(prompts=B, minibatch_prompts=minibatch, update_epochs=epochs)
-  config = SimpleNamespace(seed=seed, train=train)
-  run = SimpleNamespace(config=config, updates=updates_per_iteration(config), programs=lambda key, batch, rows: rows)
-  return list(RLRun.minibatches(run, "experience", (4, 6), iteration))
+  """The rows of each minibatch of an iteration, `[updates, minibatch]`; None where there is no selection."""
+  return Minibatches(seed, B, minibatch, epochs).rows(iteration)
 
 
 @pytest.mark.parametrize("minibatch, epochs, updates", [(4, 1, 2), (2, 3, 12), (0, 2, 2), (8, 2, 2)])
@@ -38,7 +32,7 @@ def test_the_order_is_a_function_of_seed_iteration_and_pass():
 
 @pytest.mark.parametrize("minibatch", [0, B])
 def test_a_single_update_takes_the_experience_as_it_is(minibatch):
-  assert orders(minibatch=minibatch, epochs=1) == ["experience"]
+  assert orders(minibatch=minibatch, epochs=1) is None
 
 
 def test_rows_take_whole_groups(prompts):

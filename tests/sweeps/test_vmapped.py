@@ -13,12 +13,12 @@ from grpo_jax import main
 from grpo_jax.distributed.mesh import make_mesh, sweep_mesh
 from grpo_jax.distributed.preemption import Preempted
 from grpo_jax.runs import setup
-from grpo_jax.runs.fused import metrics_of, parts_of
-from grpo_jax.runs.iteration import many
+from grpo_jax.runs.fused import metrics_of
 from grpo_jax.runs.model import load_run
+from grpo_jax.runs.on_device import TokenJudge, many
 from grpo_jax.runs.setup import make_setup
 from grpo_jax.runs.stage import Stage
-from grpo_jax.sweeps.arms import AXIS, many_over_arms
+from grpo_jax.sweeps.arms import many_over_arms
 from grpo_jax.sweeps.vmapped import Arms, check_arms, run_vmapped
 
 ARMS = [
@@ -52,13 +52,12 @@ def test_an_arm_is_its_solo_run_on_stored_samples(K=20):
   made = configs(arms, **{"train.iterations": K, "train.fused_iterations": K})
   every = Arms(made, [], make_setup(made[0], devices=jax.devices()[:1]))
   states, feds = jax.device_get(every.fresh_state(None)), every.feeds([0] * len(arms), 0, K)
-  parts = parts_of(every.runs[0], every.rewards)
-  solo = jax.jit(lambda s, f, n: many(s, f, K, n, parts, keep_rollout=True))
+  choices, judge = every.parts[0].choices, TokenJudge(every.rewards, greedy=False)
+  solo = jax.jit(lambda s, f, n: many(s, f, K, n, choices=choices, judge=judge, keep_rollout=True))
   take = lambda tree, arm: jax.tree.map(lambda a: a[arm], tree)  # noqa: E731
   alone = [jax.device_get(solo(take(states, a), fed.feeds, take(every.numbers, a))[1]) for a, fed in enumerate(feds)]
   feeds = every.stacked(feds).replace(rollout=jax.tree.map(lambda *a: np.stack(a), *[told.rollout for told in alone]))
-  together = jax.jit(many_over_arms(sweep_mesh(len(arms)), parts_of(every.runs[0], every.rewards, AXIS), feeds,
-                                    every.one_stream))
+  together = jax.jit(many_over_arms(sweep_mesh(len(arms)), choices, judge, feeds, every.one_stream))
   _, told = jax.device_get(together(states, feeds, np.int32(K), every.numbers))
   curves = []
   for a, fed in enumerate(feds):

@@ -80,7 +80,7 @@ def tiny_plan(programs, **keys):
 
 def test_headroom_counts_what_lies_beside():
   chip = CHIPS["v5e"]
-  program = Program("experience", "experience", 0, 1.0, peak=10 * GIB, beside=5 * GIB)
+  program = Program("make_experience", "make_experience", 0, 1.0, peak=10 * GIB, beside=5 * GIB)
   assert headroom(program, chip) == 0.75 * GIB and fits(tiny_plan([program]), chip)
   program.beside = 6 * GIB
   assert not fits(tiny_plan([program]), chip)
@@ -92,19 +92,19 @@ def test_the_roofline_is_the_longest_of_three_and_updates_repeat():
   chip = CHIPS["v5e"]
   slow = Collective("all-gather", ("data",), 1, 0, int(3.125e9), between_slices=True)  # a second between slices
   ours = Collective("all-gather", ("fsdp",), 1, 0, int(200e9 / 2))  # half a second inside
-  update = Program("end", "end", int(4 * 197e12 * 0.25), 1.0, collectives=[slow, ours])
+  update = Program("end_iteration", "end_iteration", int(4 * 197e12 * 0.25), 1.0, collectives=[slow, ours])
   plan = tiny_plan([update])
   found = estimate(plan, update, chip)
   assert (found.compute, found.memory, found.network) == (0.25, 0, 1.5) and found.bound == "network"
-  experience = Program("experience", "experience", 4 * 197 * 10**12, 1.0)
+  experience = Program("make_experience", "make_experience", 4 * 197 * 10**12, 1.0)
   both = tiny_plan([update, experience], **{"train.prompts": 8, "train.minibatch_prompts": 2})
   assert seconds_per_iteration(both, chip) == 2.5
-  update.kind = "minibatch"  # four of them in an iteration
+  update.kind = "take_rows"  # four of them in an iteration
   assert seconds_per_iteration(both, chip) == 4 * 1.5 + 1
 
 
 def test_decoding_reads_the_weights_for_every_token():
-  chip, sampler = CHIPS["v5e"], Program("train 64 4", "train", 0, 1.0)
+  chip, sampler = CHIPS["v5e"], Program("sample 64 4", "sample", 0, 1.0)
   keys = {"completion_buckets": (100,), "mesh.sampler": "gathered"}
   gathered = estimate(tiny_plan([sampler], **keys), sampler, chip).memory
   same = estimate(tiny_plan([sampler], **keys | {"mesh.sampler": "same"}), sampler, chip).memory
@@ -136,14 +136,14 @@ def test_a_knob_is_turned_until_it_fits_and_one_that_gains_nothing_is_left(monke
   def compiler(config, devices, kinds=None, report=None):
     calls.append((config.train.micro_prompts, kinds))
     size = (4 * (config.train.micro_prompts or 8)) * GIB
-    return tiny_plan([Program("end", "update" if kinds else "end", 0, 1.0, peak=size)])
+    return tiny_plan([Program("end_iteration", "policy_step" if kinds else "end_iteration", 0, 1.0, peak=size)])
 
   monkeypatch.setattr(plan_fit, "compile_plan", compiler)
   monkeypatch.setattr(plan_fit, "abstract_setup", lambda config, devices: tiny_plan([]).setup)
-  start = tiny_plan([Program("update 1 1 1", "update", 0, 1.0, peak=32 * GIB, error="RESOURCE_EXHAUSTED")])
+  start = tiny_plan([Program("policy_step 1 1 1", "policy_step", 0, 1.0, peak=32 * GIB, error="RESOURCE_EXHAUSTED")])
   changes, plan = bring_in(start, [], CHIPS["v5e"], say=lambda line: None)
   assert changes == {"train.micro_prompts": 2} and plan is not None
-  assert calls == [(4, {"update"}), (2, {"update"}), (2, None)]
+  assert calls == [(4, {"policy_step"}), (2, {"policy_step"}), (2, None)]
 
 
 def test_splits_keep_to_the_heads():
@@ -195,9 +195,10 @@ def test_a_tiny_run_compiles_for_four_chips(tmp_path):
   arguments = (CONFIG, "--topology=v5e:2x2", f"--json={tmp_path / 'plan.json'}")
   done = command(*arguments, JAX_EXEC_TIME_OPTIMIZATION_EFFORT="-1")
   assert done.returncode == 0, done.stderr[-2000:]
-  assert "It fits." in done.stdout and "| update 16 16 4 |" in done.stdout and (tmp_path / "plan.json").exists()
+  assert "It fits." in done.stdout and "| policy_step 16 16 4 |" in done.stdout and (tmp_path / "plan.json").exists()
   programs = {p["name"]: p["kernels"] for p in json.loads((tmp_path / "plan.json").read_text())["programs"]}
-  assert programs["update 16 16 4"] >= 3 and not programs["end"]  # forward, and the gradients of queries and of keys
+  assert not programs["end_iteration"]
+  assert programs["policy_step 16 16 4"] >= 3  # forward, and the gradients of queries and of keys
 
 
 @pytest.mark.slow

@@ -1,40 +1,62 @@
-"""Dynamic sampling (DAPO, arXiv 2503.14476, equation 11): sample until a full batch of groups has signal."""
+"""Prompts to judged rollouts, on the host; one an iteration, or as many as it takes for groups with signal.
+
+The latter is dynamic sampling (DAPO, arXiv 2503.14476, equation 11): sample until a full batch of groups has signal.
+"""
 
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import jax
 import numpy as np
 
 from grpo_jax.algorithms.bounds import alike
-from grpo_jax.distributed.mesh import put
 from grpo_jax.distributed.multihost import fetch
 from grpo_jax.rewards.scores import Scores
-from grpo_jax.runs.curriculum import advanced
-from grpo_jax.runs.rollouts import Collected, judged, sampled
+from grpo_jax.runs.curriculum import Draws
 from grpo_jax.runs.signals import Judged
 from grpo_jax.types import Prompts, Rollout
 
 
-def resampled(run, state, score) -> Collected:
-  """Rollouts until B groups have signal, at most `train.resample_attempts`; then `score` is called with the chosen.
+@dataclass(frozen=True)
+class Collected:
+  """What one iteration learns from, the data state after it, what its draws passed over, and the rollouts it took."""
+
+  judged: Judged
+  data_state: dict
+  passed: Counter
+  rollouts: int = 1
+
+
+def collect(sample: Callable, judge: Callable, score: Callable, draws: Draws, data_state: dict,
+            attempts: int) -> Collected:
+  """One rollout, or with `attempts` as many as it takes until `draws.count` groups have signal, at most so many.
 
   Groups are taken in the order of their draw; where there are too few with signal, groups without fill up. What is
   left over is not kept: the next iteration begins after the last prompt drawn, so the position is all the state.
+
+  Args:
+    sample: `position -> (Drawn, Rollout)`; `judge`: `(rollout, drawn) -> Judged`.
+    score: called with what is learned from. One rollout is scored before it is judged: the devices score while the
+      host judges. Chosen groups come as arrays on the host.
   """
-  config, position = run.config, int(state.data_state["position"])
+  position = int(data_state["position"])
+  if not attempts:
+    drawn, rollout = sample(position)
+    score(rollout)
+    result = judge(rollout, drawn)
+    return Collected(result, draws.after(data_state, drawn.position, [result]), drawn.passed)
   parts, passed, found = [], Counter(), 0
-  for attempt in range(1, config.train.resample_attempts + 1):  # noqa: B007
-    drawn, rollout = sampled(run, state, position)
+  while found < draws.count and len(parts) < attempts:
+    drawn, rollout = sample(position)
     position, passed = drawn.position, passed + drawn.passed
-    result = judged(run, state, rollout, drawn)
+    result = judge(rollout, drawn)
     rewards = result.signals.rewards_BG
     parts.append((fetch(rollout), result, ~alike(rewards.min(1), rewards.max(1))))
     found += int(parts[-1][2].sum())
-    if found >= config.train.prompts:
-      break
-  rollout, result = _chosen(parts, config.train.prompts)
-  score(put(run.setup.mesh, rollout))
-  return Collected(result, advanced(run, state, position, [r for _, r, _ in parts]), passed, attempt)
+  rollout, result = _chosen(parts, draws.count)
+  score(rollout)
+  return Collected(result, draws.after(data_state, position, [r for _, r, _ in parts]), passed, len(parts))
 
 
 def _chosen(parts, B: int) -> tuple[Rollout, Judged]:

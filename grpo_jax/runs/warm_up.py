@@ -1,0 +1,67 @@
+"""What an RL stage compiles before its first step: the iteration, walked on shapes for every bucket."""
+
+import itertools
+from collections import Counter
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from grpo_jax.algorithms.table import Signals
+from grpo_jax.runs.heldout import answered
+from grpo_jax.runs.iteration import learned, sampled, sampler_policy, scored
+from grpo_jax.runs.kept import looked
+from grpo_jax.runs.ops import Count, like, shaped
+from grpo_jax.runs.parts import Choices, Judgement, Numbers, RLParts, choices_of, minibatches_of, numbers_of
+from grpo_jax.training.state import Learner, TrainState
+from grpo_jax.types import Prompts
+
+
+def prompt_shapes(mesh: Mesh, B: int, P: int) -> Prompts:
+  """B prompts of P tokens."""
+  fields = (((B, P), np.int32), ((B, P), bool), ((B,), np.int32))
+  return shaped(mesh, Prompts(*(jax.ShapeDtypeStruct(*field) for field in fields)))
+
+
+def empty_signals(B: int, G: int, T: int, asks) -> Signals:
+  """The fields that the host fills for a row that asks for them, as zeros."""
+  steps = [np.zeros((B, G, T), dtype) if "steps" in asks else None for dtype in (np.float32, bool)]
+  greedy_B = np.zeros(B, np.float32) if "greedy" in asks else None
+  present = np.zeros((B, G), bool) if "present" in asks else None
+  return Signals(np.zeros((B, G), np.float32), present_BG=present, greedy_B=greedy_B,
+                 step_rewards_BGT=steps[0], step_ends_BGT=steps[1])
+
+
+def walk(ops, choices: Choices, numbers: Numbers, state, prompts, signals, rows_UM, G: int, T: int):
+  """One iteration of G completions a prompt that are cut to T tokens; what was learned from."""
+  rollout = sampled(ops, choices, state, prompts, numbers, G)
+  known = scored(ops, choices, state, rollout, numbers, T)
+  judgement = Judgement(signals, rows_UM, np.int32(0), state.data_state)
+  return learned(ops, choices, state, known, judgement, numbers)[2]
+
+
+def calls_per_iteration(config: ConfigDict) -> Counter:
+  """How often an iteration calls each function, by function; sampling again for want of signal left out."""
+  numbers, ops, state = numbers_of(config), Count(), TrainState(*[None] * 9, critic=Learner(*[None] * 4))
+  choices = choices_of(config, None, (), numbers.spec)
+  walk(ops, choices, numbers, state, None, None, minibatches_of(config).rows(1), 1, 1)
+  return Counter({function: times for (function, _), times in ops.calls.items()})
+
+
+def compile_rl(ops, parts: RLParts, state) -> None:
+  """Compiles all that the stage will ever call, evaluation included: nothing compiles after this."""
+  choices, config, mesh, state = parts.choices, parts.setup.config, parts.setup.mesh, like(state)
+  for P, G, T in itertools.product(config.prompt_buckets, parts.group_sizes, parts.completion_buckets):
+    prompts = prompt_shapes(mesh, parts.draws.count, P)
+    signals = shaped(mesh, empty_signals(parts.draws.count, G, choices.request.max_new_tokens, choices.asks))
+    batch = walk(ops, choices, parts.numbers, state, prompts, signals, parts.minibatches.rows(1), G, T)
+    if config.log.rollouts:
+      looked(ops, choices, state, batch, parts.numbers)
+  compile_heldout(ops, parts.setup, sampler_policy(ops, choices, state))
+
+
+def compile_heldout(ops, setup, policy) -> None:
+  """Compiles the sampler of held-out evaluation."""
+  prompts = prompt_shapes(setup.mesh, setup.config.evaluate.batch, max(setup.config.prompt_buckets))
+  answered(ops, setup, policy, prompts, np.uint32(0), np.float32(1))

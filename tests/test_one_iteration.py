@@ -1,0 +1,51 @@
+"""The iteration, the loop and the tasks are spelt once: who calls what, read from the sources."""
+
+import ast
+import pathlib
+import re
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+SOURCES = {str(p.relative_to(ROOT)): p.read_text() for p in sorted((ROOT / "grpo_jax").rglob("*.py"))}
+PROGRAMS = (
+  "policy_step", "value_step", "make_experience", "reference_of", "critic_values", "take_rows", "end_iteration")
+ELSEWHERE = {  # each for its own reason
+  "make_experience": {"grpo_jax/tools/variants.py"},  # other rows' advantages, as weights of one gradient
+  "end_iteration": {"grpo_jax/runs/supervised.py"},  # steps without a rollout
+}
+
+
+def users(name: str) -> set[str]:
+  """Files that call a function, or hand it to one that may call it, such as partial, jit or ops."""
+  found = set()
+  for file, source in SOURCES.items():
+    for call in (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)):
+      if name in {ast.unparse(part).split(".")[-1] for part in (call.func, *call.args)}:
+        found.add(file)
+  return found
+
+
+def test_users_are_found():
+  assert users("tree_logps") >= {"grpo_jax/runs/experience.py", "grpo_jax/training/look.py"}
+  assert users("wilson") and not users("no_such_function")
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_program_of_the_iteration_is_called_in_the_iteration_alone(name):
+  assert users(name) - ELSEWHERE.get(name, set()) == {"grpo_jax/runs/iteration.py"}
+
+
+def test_all_stages_have_one_loop():
+  """Whoever trains hands a step to `loop`; nobody else resumes, steps and saves."""
+  assert users("loop") == {f"grpo_jax/{name}.py" for name in (
+    "runs/rl", "runs/supervised", "sweeps/vmapped")}
+  for method in ("maybe_save", "resume(state", "warm_up(state"):
+    callers = {file for file, source in SOURCES.items() if f"stage.{method}" in source}
+    assert callers == {"grpo_jax/runs/loop.py"}, method
+
+
+def test_a_task_is_read_in_one_place():
+  parsing = re.compile(r'\btask\b\)?\.(startswith|endswith|split|remove)|\.task (==|!=|in) |"_then_"|"sft_then_')
+  found = {file for file, source in SOURCES.items() if parsing.search(source)}
+  assert found - {"grpo_jax/data/arithmetic.py"} == {"grpo_jax/config/stages.py"}  # its own `task` is a kind of problem
