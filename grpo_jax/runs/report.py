@@ -87,7 +87,7 @@ def write_report(workdir: pathlib.Path, config) -> dict:
     console.print(f"{config.name}: SFT done, {config.sft.steps} steps, loss {summary['sft_loss']:.4f}")
   write_page([workdir], workdir, brief=True)
   print("files:", *files_made(workdir), sep="\n")
-  if config.task.endswith("rl") and (said := nothing_learned(workdir)):
+  if last_stage(config.task) == "rl" and (said := nothing_learned(workdir)):
     raise NothingLearned(said)
   print(f"run is done: {workdir}", flush=True)  # what launch/babysit.sh looks for
   return summary

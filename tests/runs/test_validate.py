@@ -5,7 +5,8 @@ import pytest
 
 from grpo_jax.config.defaults import default_config
 from grpo_jax.distributed.mesh import make_mesh
-from grpo_jax.runs.validate import algorithm_spec, optimizer_spec, updates_per_iteration, validate, validate_devices
+from grpo_jax.runs.parts import minibatches_of
+from grpo_jax.runs.validate import algorithm_spec, optimizer_spec, validate, validate_devices
 
 
 def config(changes=()):
@@ -89,7 +90,7 @@ def test_batches_must_split_over_devices():
 @pytest.mark.parametrize("prompts, minibatch, epochs, updates", [(512, 128, 1, 4), (8, 0, 1, 1), (8, 4, 3, 6)])
 def test_updates_per_rollout(prompts, minibatch, epochs, updates):
   changes = {"train.prompts": prompts, "train.minibatch_prompts": minibatch, "train.update_epochs": epochs}
-  assert updates_per_iteration(config(changes)) == updates
+  assert minibatches_of(config(changes)).updates == updates
 
 
 def test_cells_of_a_config_replace_those_of_its_preset():
