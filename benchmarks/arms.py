@@ -58,7 +58,7 @@ def timed(function) -> np.ndarray:
 def warm(count: int, K: int, parameters: int, rounds: int) -> dict:
   """Seconds of K iterations of all arms: one vmapped program, and a solo program arm after arm, in turn."""
   from grpo_jax.distributed.mesh import sweep_mesh
-  from grpo_jax.runs.on_device import TokenJudge, many
+  from grpo_jax.runs.fused import TokenJudge, many
   from grpo_jax.runs.setup import make_setup
   from grpo_jax.sweeps.arms import many_over_arms
   from grpo_jax.sweeps.vmapped import Arms
@@ -91,8 +91,7 @@ def warm(count: int, K: int, parameters: int, rounds: int) -> dict:
 def same(count: int, K: int, epsilon: float) -> dict:
   """The largest differences between arms and their solo runs on the solo runs' samples, over all metrics and steps."""
   from grpo_jax.distributed.mesh import sweep_mesh
-  from grpo_jax.runs.fused import metrics_of
-  from grpo_jax.runs.on_device import TokenJudge, many
+  from grpo_jax.runs.fused import TokenJudge, many, metrics_of
   from grpo_jax.runs.setup import make_setup
   from grpo_jax.sweeps.arms import many_over_arms
   from grpo_jax.sweeps.vmapped import Arms

@@ -32,10 +32,9 @@ from grpo_jax.algorithms.spec import make_spec, needs
 from grpo_jax.reports.records import Collection, collect
 from grpo_jax.reports.statistics import Mean, paired, t_interval
 from grpo_jax.reports.tables import measures
-from grpo_jax.runs.fused import feed, token_rewards
+from grpo_jax.runs.fused import TokenJudge, feed, iteration, token_rewards
 from grpo_jax.runs.iteration import compared, sampled, scored, updated
 from grpo_jax.runs.model import run_config
-from grpo_jax.runs.on_device import TokenJudge, iteration
 from grpo_jax.runs.ops import Trace
 from grpo_jax.runs.parts import Judgement, RLParts
 from grpo_jax.runs.saved import read_step
@@ -136,7 +135,7 @@ def noise_scales(folder: pathlib.Path, prompts: int) -> dict[str, dict[str, floa
     own = dataclasses.replace(choices, asks=frozenset(needs(numbers.spec)))
 
     def learn(state, rollout, numbers, own=own):
-      return compared(Trace(), state, scored(Trace(), own, state, rollout, numbers, T), judgement, numbers)
+      return compared(Trace(), own, state, scored(Trace(), own, state, rollout, numbers, T), judgement, numbers)
 
     batch, own = jax.jit(learn)(state, rollout, numbers), dataclasses.replace(own, asks=frozenset())
     gradient = jax.jit(partial(updated, Trace(), own))(state, batch, numbers)[0].opt_state.mu

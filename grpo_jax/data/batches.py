@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 
+import jax
 import numpy as np
+
+from grpo_jax.types import Prompts
 
 TokenLists = Sequence[Sequence[int]]
 
@@ -15,6 +18,16 @@ def lengths_of(token_lists: TokenLists) -> np.ndarray:
 def fits(token_lists: TokenLists, length: int) -> np.ndarray:
   """Which lists have at most `length` tokens, bool; the others are to be counted and drawn anew."""
   return lengths_of(token_lists) <= length
+
+
+def make_prompts(token_lists: TokenLists, uids: Sequence[int], length: int, pad_id: int) -> Prompts:
+  """Prompts of `length` tokens, left-padded; see `pad_prompts`."""
+  return Prompts(*pad_prompts(token_lists, length, pad_id), np.asarray(uids, np.int32))
+
+
+def prompt_shapes(B: int, P: int) -> Prompts:
+  """The shapes of what `make_prompts` gives for B prompts of P tokens."""
+  return jax.eval_shape(lambda: make_prompts([[0]] * B, [0] * B, P, 0))
 
 
 def pad_prompts(token_lists: TokenLists, length: int, pad_id: int = 0) -> tuple[np.ndarray, np.ndarray]:

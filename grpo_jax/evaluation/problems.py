@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, replace
 
+import jax
 import numpy as np
 
-from grpo_jax.data.batches import pad_prompts
+from grpo_jax.data.batches import make_prompts
 from grpo_jax.data.example import Example
 from grpo_jax.data.order import Stream
 from grpo_jax.text.tokenizer import Tokenizer
@@ -43,8 +44,7 @@ class Heldout:
         f"prompt_buckets={longest} leaves none of the {dropped} held-out problems of data: a prompt must have 1 to "
         f"{longest} tokens; raise prompt_buckets, or hold out more problems.")
     examples, tokens, positions = zip(*kept, strict=True)
-    padded, mask = pad_prompts(tokens, longest, tokenizer.pad_id)
-    prompts = Prompts(padded, mask, np.arange(len(kept), dtype=np.int32))
+    prompts = make_prompts(tokens, range(len(kept)), longest, tokenizer.pad_id)
     return cls(list(examples), prompts, positions, dropped)
 
   def trimmed(self, multiple: int = 64) -> "Heldout":
@@ -52,9 +52,9 @@ class Heldout:
     longest = int(self.prompts.mask_BP.sum(1).max())
     P = min(-(-longest // multiple) * multiple, self.prompts.mask_BP.shape[1])
     tokens, mask = self.prompts.tokens_BP[:, -P:], self.prompts.mask_BP[:, -P:]
-    return replace(self, prompts=Prompts(tokens, mask, self.prompts.uids_B))
+    return replace(self, prompts=self.prompts.replace(tokens_BP=tokens, mask_BP=mask))
 
   def batch(self, start: int, size: int) -> Prompts:
     """Rows start … start + size - 1; past the end the last row again."""
     rows = np.minimum(np.arange(start, start + size), len(self.examples) - 1)
-    return Prompts(*(np.asarray(a)[rows] for a in (self.prompts.tokens_BP, self.prompts.mask_BP, self.prompts.uids_B)))
+    return jax.tree.map(lambda a: a[rows], self.prompts)

@@ -15,7 +15,7 @@ from grpo_jax.distributed.multihost import fetch
 from grpo_jax.rewards.scores import Scores
 from grpo_jax.runs.curriculum import Draws
 from grpo_jax.runs.signals import Judged
-from grpo_jax.types import Prompts, Rollout
+from grpo_jax.types import Rollout
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,8 @@ def _chosen(parts, B: int) -> tuple[Rollout, Judged]:
   def left(a):
     return np.pad(a, ((0, 0), (P - a.shape[1], 0)))
 
-  rollouts = [
-    r.replace(prompts=Prompts(left(r.prompts.tokens_BP), left(r.prompts.mask_BP), r.prompts.uids_B))
-    for r, _, _ in parts]
+  wide = lambda p: p.replace(tokens_BP=left(p.tokens_BP), mask_BP=left(p.mask_BP))  # noqa: E731
+  rollouts = [r.replace(prompts=wide(r.prompts)) for r, _, _ in parts]
   signal = np.concatenate([s for _, _, s in parts])
   rows = np.sort(np.concatenate([np.flatnonzero(signal), np.flatnonzero(~signal)])[:B])
   join = lambda *a: np.concatenate(a)[rows]  # noqa: E731

@@ -10,19 +10,13 @@ import numpy as np
 from grpo_jax.distributed.mesh import put
 from grpo_jax.evaluation.heldout import Answers, ask, summarize, verified
 from grpo_jax.rewards.combine import Rewards
-from grpo_jax.runs.experience import sample
 from grpo_jax.runs.parts import heldout_request
 from grpo_jax.runs.printed import sample_text
 from grpo_jax.runs.rl_metrics import eval_line
 from grpo_jax.runs.setup import Setup
 from grpo_jax.runs.stage import Stage
+from grpo_jax.sampling.sampler import sample
 from grpo_jax.types import Prompts, Rollout
-
-
-def answered(ops, setup: Setup, policy, prompts: Prompts, seed, temperature) -> Rollout:
-  """The answers of a policy to held-out prompts; the first of each is greedy."""
-  asked = heldout_request(setup.config, setup.tokenizer.stop_ids)
-  return ops(partial(sample, cfg=setup.cfg, asked=asked), policy, prompts, seed, temperature)
 
 
 def heldout_metrics(answers: Answers, e, ks=()) -> dict[str, float]:
@@ -36,17 +30,20 @@ class Exam:
   """The held-out problems of a setup, and who judges the answers; `ops` runs the sampler."""
 
   setup: Setup
-  rewards: Rewards
+  rewards: Rewards | None  # None: to compile
   ops: Any
 
+  def answer(self, policy, prompts: Prompts) -> Rollout:
+    """The answers of a policy, as the sampler takes it, to held-out prompts; the first of each is greedy."""
+    setup, config = self.setup, self.setup.config
+    draw = partial(sample, cfg=setup.cfg, asked=heldout_request(config, setup.tokenizer.stop_ids))
+    return self.ops(draw, policy, prompts, np.uint32(config.seed), np.float32(config.evaluate.temperature))
+
   def ask(self, policy) -> Answers:
-    """The policy's answers, as the sampler takes a policy."""
-    setup, e, seed = self.setup, self.setup.config.evaluate, np.uint32(self.setup.config.seed)
-
-    def answer(prompts):
-      return answered(self.ops, setup, policy, put(setup.mesh, prompts), seed, np.float32(e.temperature))
-
-    return ask(answer, setup.heldout, setup.tokenizer, self.rewards, e.batch)
+    """What the policy answers to all problems, judged."""
+    setup, batch = self.setup, self.setup.config.evaluate.batch
+    answer = lambda prompts: self.answer(policy, put(setup.mesh, prompts))  # noqa: E731
+    return ask(answer, setup.heldout, setup.tokenizer, self.rewards, batch)
 
   def log(self, stage: Stage, step: int, policy) -> float:
     """Evaluates, logs and prints; returns greedy accuracy."""

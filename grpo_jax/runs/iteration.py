@@ -1,14 +1,15 @@
 """One iteration of RL, the only spelling of it: sample, score, compare within groups, update.
 
 `ops` (runs/ops.py) says what becomes of it: compiled for shapes, run on arrays, traced into one program, or counted.
-Between `scored` and `learned` the rewards speak, on the host (runs/rl.py) or on the device (runs/on_device.py).
+Between `scored` and `learned` the rewards speak, on the host (runs/rl.py) or on the device (runs/fused.py).
 """
 
 from functools import partial
 
-from grpo_jax.runs import experience
-from grpo_jax.runs.ops import gathered, kept
+from grpo_jax.runs.ops import cast, gathered, kept
 from grpo_jax.runs.parts import Choices, Judgement, Numbers, Scored
+from grpo_jax.sampling.sampler import sample
+from grpo_jax.training import experience
 from grpo_jax.training.policy_step import policy_step
 from grpo_jax.training.state import end_iteration
 from grpo_jax.training.value_step import value_step
@@ -19,13 +20,13 @@ def sampler_policy(ops, choices: Choices, state):
   """The policy as the sampler takes it: where it is gathered, no decoding step gathers weights."""
   if not choices.gather:
     return state.policy
-  return ops(partial(experience.gathered_policy, dtype=choices.cfg.compute_dtype), state.policy, layout=gathered)
+  return ops(partial(cast, dtype=choices.cfg.compute_dtype), state.policy, layout=gathered)
 
 
 def sampled(ops, choices: Choices, state, prompts: Prompts, numbers: Numbers, size: int) -> Rollout:
   """`size` completions of each prompt, behind the greedy ones that the row asks for."""
   asked = choices.request.replace(group_size=size + choices.request.greedy_members)
-  draw = partial(experience.sample, cfg=choices.cfg, asked=asked)
+  draw = partial(sample, cfg=choices.cfg, asked=asked)
   return ops(draw, sampler_policy(ops, choices, state), prompts, numbers.seed, numbers.temperature)
 
 
@@ -45,11 +46,11 @@ def scored(ops, choices: Choices, state, rollout: Rollout, numbers: Numbers, T: 
   return Scored(rollout, T, ref, old, values)
 
 
-def compared(ops, state, scores: Scored, judgement: Judgement, numbers: Numbers) -> Experience:
-  """Advantages, on the whole `[B, G]` before anything is cut into minibatches."""
-  known = (scores.reference, scores.old, scores.values, state.algorithm_state)
+def compared(ops, choices: Choices, state, scores: Scored, judgement: Judgement, numbers: Numbers) -> Experience:
+  """Signals to advantages, on the whole `[B, G]` before anything is cut into minibatches."""
+  signals, known = judgement.signals, (scores.reference, scores.old, scores.values, state.algorithm_state)
   rest = (numbers.spec, numbers.seed, judgement.iteration)
-  return ops(partial(experience.make_experience, T=scores.T), scores.rollout, judgement.signals, *known, *rest)
+  return ops(partial(experience.make_experience, T=scores.T), scores.rollout, signals, *known, *rest)
 
 
 def updated(ops, choices: Choices, state, batch: Experience, numbers: Numbers):
@@ -65,7 +66,7 @@ def updated(ops, choices: Choices, state, batch: Experience, numbers: Numbers):
 
 def learned(ops, choices: Choices, state, scores: Scored, judgement: Judgement, numbers: Numbers):
   """All updates of an iteration and its end: `(state', metrics of each update, what was learned from)`."""
-  batch = compared(ops, state, scores, judgement, numbers)
+  batch = compared(ops, choices, state, scores, judgement, numbers)
 
   def update(state, rows):
     return updated(ops, choices, state, batch if rows is None else ops(experience.take_rows, batch, rows), numbers)

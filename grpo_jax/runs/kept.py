@@ -1,8 +1,8 @@
 """What an iteration leaves on disk beside its line of the log: its rollout, and the batch of a refused update."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,31 +24,23 @@ class Made(NamedTuple):
   experience: Experience
 
 
-def looked(ops, choices: Choices, state, batch: Experience, numbers: Numbers):
+def looked(ops, choices: Choices, numbers: Numbers, state, batch: Experience):
   """What each token meant to the iteration, by name; see training/look.py."""
   see = partial(look, cfg=choices.cfg, cut=choices.cut)
   return ops(see, state.policy, batch, numbers.spec, numbers.temperature)
 
 
-@dataclass(frozen=True)
-class Recorder:
-  """Keeps every `every`-th rollout, with what its tokens meant, and the batch of a refused update; 0 keeps none."""
+def record(stage: Stage, every: int, iteration: int, state, numbers: dict, made: Made, see: Callable) -> None:
+  """Keeps every `every`-th rollout (0: none), and the batch of a refused update. All processes call this.
 
-  stage: Stage
-  every: int
-  ops: Any
-  choices: Choices
-  numbers: Numbers
-
-  def record(self, iteration: int, state, numbers: dict, made: Made) -> None:
-    """Writes what is due, with hashes of `state`, the one after it. All processes call this; the first one writes."""
-    save_skipped(self.stage.directory, iteration, numbers, made.experience)
-    if self.every and iteration % self.every == 0:
-      looks = fetch(looked(self.ops, self.choices, state, made.experience, self.numbers))
-      hashes = np.asarray(fetch(self.stage.saved.hashes(state)))
-      kept = kept_rollout(iteration, made, looks, hashes, {"code": code_version()})
-      if is_first():
-        write_rollout(rollout_file(self.stage.directory.parent, iteration), kept)
+  With it go what its tokens meant, `see(state, made.experience)`, and hashes of `state`, the one after it.
+  """
+  save_skipped(stage.directory, iteration, numbers, made.experience)
+  if every and iteration % every == 0:
+    looks, hashes = fetch(see(state, made.experience)), np.asarray(fetch(stage.saved.hashes(state)))
+    kept = kept_rollout(iteration, made, looks, hashes, {"code": code_version()})
+    if is_first():
+      write_rollout(rollout_file(stage.directory.parent, iteration), kept)
 
 
 def kept_rollout(iteration: int, made: Made, looks=None, hashes=None, facts=None) -> KeptRollout:

@@ -1,9 +1,8 @@
 """Four readings of the iteration, which runs/iteration.py spells once: compile it, run it, trace it, count it.
 
-The iteration is plain code over `ops`. `ops(function, *args, layout=…)` is one program of it: a module's function, or a
-partial of one that binds its static choices by keyword. `ops.repeat(update, state, rows_UM)` are its updates,
-`update(state, rows) -> (state, metrics)`; `rows_UM` None is a single one on all rows. A program is known by its
-function, its choices and the shapes of its arguments.
+`ops(function, *args, layout=…)` is one program of it: a module's function, or a partial of one with its static choices
+by keyword. `ops.repeat(update, state, rows_UM)` are its updates, `update(state, rows) -> (state, metrics)`; `rows_UM`
+None is a single one on all rows. A program is known by its function, its choices and the shapes of its arguments.
 """
 
 import functools
@@ -58,6 +57,11 @@ def kept(mesh: Mesh, args, out):
 def gathered(mesh: Mesh, args, out):
   """As `args[0]`, but whole along `fsdp`."""
   return without_fsdp(args[0])
+
+
+def cast(tree, *, dtype: str):
+  """A tree in another type: the program that moves a policy to where the sampler has it."""
+  return jax.tree.map(lambda a: a.astype(dtype), tree)
 
 
 def program_of(function) -> tuple:

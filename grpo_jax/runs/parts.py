@@ -12,7 +12,6 @@ from grpo_jax.algorithms.spec import AlgorithmSpec, initial_state, needs
 from grpo_jax.algorithms.table import Signals
 from grpo_jax.models.config import ModelConfig
 from grpo_jax.runs.curriculum import Draws
-from grpo_jax.runs.minibatches import Minibatches
 from grpo_jax.runs.setup import Setup, fresh_state
 from grpo_jax.runs.validate import algorithm_spec, optimizer_spec
 from grpo_jax.training.accumulate import Cut
@@ -64,6 +63,34 @@ class Judgement(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Minibatches:
+  """How the prompts of a rollout become updates: passes over all of them, each cut into minibatches."""
+
+  seed: int
+  prompts: int
+  size: int  # prompts of a minibatch; 0 is all
+  epochs: int  # passes
+
+  @property
+  def updates(self) -> int:
+    """Optimizer updates that one rollout gives."""
+    return self.epochs * (self.prompts // (self.size or self.prompts))
+
+  def rows(self, iteration: int) -> np.ndarray | None:
+    """Rows of the minibatches of an iteration, `[updates, minibatch]`: each pass takes every prompt once.
+
+    The order is a function of seed, iteration and pass. None where a single update takes all prompts.
+    """
+    if self.updates == 1:
+      return None
+    orders = []
+    for epoch in range(self.epochs):
+      generator = np.random.Generator(np.random.Philox(key=[self.seed, iteration * 2**20 + epoch]))
+      orders.append(generator.permutation(self.prompts).reshape(-1, self.size or self.prompts))
+    return np.concatenate(orders).astype(np.int32)
+
+
+@dataclass(frozen=True)
 class RLParts:
   """What an RL stage is made of: the config's say in it, read once."""
 
@@ -87,6 +114,20 @@ class RLParts:
     sizes, buckets = tuple(s.group_sizes) or (s.group_size,), tuple(config.completion_buckets)
     rest = (minibatches_of(config), sizes, s.group_signal, buckets, config.train.resample_attempts)
     return cls(setup, choices, numbers, draws, *rest)
+
+  def members(self, algorithm_state: dict) -> tuple[int, int]:
+    """(members that take part, compiled size) of the next rollout: as many as it takes for most groups to have signal.
+
+    With pass rate p, a group of n has signal with probability 1 - p^n - (1 - p)^n. The least n that reaches
+    `group_signal` is taken, at most the largest size; members beyond it are masked. p is a moving average that lives in
+    the state; without it there is one size.
+    """
+    sizes = self.group_sizes
+    if "pass_rate" not in algorithm_state:
+      return sizes[0], sizes[0]
+    p, candidates = float(algorithm_state["pass_rate"]), range(2, sizes[-1])
+    n = next((n for n in candidates if 1 - p**n - (1 - p) ** n >= self.group_signal), sizes[-1])
+    return n, min(size for size in sizes if size >= n)
 
   def fresh_state(self, params=None, *, abstract: bool = False):
     """The state that the stage begins with, with all that the row asks for; `abstract`: its shapes only."""

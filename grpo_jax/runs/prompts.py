@@ -4,9 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from grpo_jax.data.batches import choose_bucket, pad_prompts
+from grpo_jax.data.batches import choose_bucket, make_prompts
 from grpo_jax.data.example import Example
 from grpo_jax.data.order import Stream
 from grpo_jax.text.tokenizer import Tokenizer
@@ -42,5 +40,5 @@ def draw(stream: Stream, tokenizer: Tokenizer, position: int, count: int, bucket
     position += 1
   passed["skipped"] = position - first - count - passed["dropped"]
   examples, tokens, uids = map(list, zip(*kept, strict=True))
-  padded, mask = pad_prompts(tokens, choose_bucket([len(t) for t in tokens], buckets), tokenizer.pad_id)
-  return Drawn(examples, Prompts(padded, mask, np.asarray(uids, np.int32)), position, passed)
+  prompts = make_prompts(tokens, uids, choose_bucket([len(t) for t in tokens], buckets), tokenizer.pad_id)
+  return Drawn(examples, prompts, position, passed)

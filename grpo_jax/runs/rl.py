@@ -13,10 +13,9 @@ from grpo_jax.metrics import means
 from grpo_jax.rewards.combine import Rewards
 from grpo_jax.runs.collect import collect
 from grpo_jax.runs.fused import compile_fused, fused_steps, token_rewards
-from grpo_jax.runs.group_size import members
 from grpo_jax.runs.heldout import Exam
 from grpo_jax.runs.iteration import learned, sampled, sampler_policy, scored
-from grpo_jax.runs.kept import Made, Recorder
+from grpo_jax.runs.kept import Made, looked, record
 from grpo_jax.runs.loop import loop
 from grpo_jax.runs.ops import Compile, Run
 from grpo_jax.runs.parts import Judgement, RLParts
@@ -31,7 +30,7 @@ def iterate(ops, parts: RLParts, judge: Judge, state, iteration: int):
   """One rollout and its updates: the new state, metrics as numbers, and what was made on the way."""
   choices, numbers, place = parts.choices, parts.numbers, partial(put, parts.setup.mesh)
   clock, known = [time.perf_counter()], []
-  present, size = members(parts.group_sizes, parts.group_signal, state.algorithm_state)
+  present, size = parts.members(state.algorithm_state)
 
   def sample(position: int):
     drawn = parts.draws.next(state.data_state, position)
@@ -62,11 +61,10 @@ def run_rl(setup: Setup, workdir, rewards: Rewards, params=None):
   on_tokens, ops = token_rewards(setup) if config.train.fused_iterations else None, Run(programs.executables)
   stage, exam = Stage(workdir, config, total=config.train.iterations, name="rl"), Exam(setup, rewards, ops)
   judge = Judge(rewards, setup.tokenizer, parts.choices.asks, config.rewards.step_ends)
-  recorder = Recorder(stage, config.log.rollouts, ops, parts.choices, parts.numbers)
 
   def step(state, i: int):
     state, numbers, made = iterate(ops, parts, judge, state, i + 1)
-    recorder.record(i + 1, state, numbers, made)
+    record(stage, config.log.rollouts, i + 1, state, numbers, made, partial(looked, ops, parts.choices, parts.numbers))
     return state, [(numbers, train_line(numbers))]
 
   def evaluate(i: int, state) -> float:

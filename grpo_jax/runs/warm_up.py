@@ -3,25 +3,17 @@
 import itertools
 from collections import Counter
 
-import jax
 import numpy as np
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from grpo_jax.algorithms.table import Signals
-from grpo_jax.runs.heldout import answered
+from grpo_jax.data.batches import prompt_shapes
+from grpo_jax.runs.heldout import Exam
 from grpo_jax.runs.iteration import learned, sampled, sampler_policy, scored
 from grpo_jax.runs.kept import looked
 from grpo_jax.runs.ops import Count, like, shaped
 from grpo_jax.runs.parts import Choices, Judgement, Numbers, RLParts, choices_of, minibatches_of, numbers_of
 from grpo_jax.training.state import Learner, TrainState
-from grpo_jax.types import Prompts
-
-
-def prompt_shapes(mesh: Mesh, B: int, P: int) -> Prompts:
-  """B prompts of P tokens."""
-  fields = (((B, P), np.int32), ((B, P), bool), ((B,), np.int32))
-  return shaped(mesh, Prompts(*(jax.ShapeDtypeStruct(*field) for field in fields)))
 
 
 def empty_signals(B: int, G: int, T: int, asks) -> Signals:
@@ -53,15 +45,15 @@ def compile_rl(ops, parts: RLParts, state) -> None:
   """Compiles all that the stage will ever call, evaluation included: nothing compiles after this."""
   choices, config, mesh, state = parts.choices, parts.setup.config, parts.setup.mesh, like(state)
   for P, G, T in itertools.product(config.prompt_buckets, parts.group_sizes, parts.completion_buckets):
-    prompts = prompt_shapes(mesh, parts.draws.count, P)
+    prompts = shaped(mesh, prompt_shapes(parts.draws.count, P))
     signals = shaped(mesh, empty_signals(parts.draws.count, G, choices.request.max_new_tokens, choices.asks))
     batch = walk(ops, choices, parts.numbers, state, prompts, signals, parts.minibatches.rows(1), G, T)
     if config.log.rollouts:
-      looked(ops, choices, state, batch, parts.numbers)
+      looked(ops, choices, parts.numbers, state, batch)
   compile_heldout(ops, parts.setup, sampler_policy(ops, choices, state))
 
 
 def compile_heldout(ops, setup, policy) -> None:
   """Compiles the sampler of held-out evaluation."""
-  prompts = prompt_shapes(setup.mesh, setup.config.evaluate.batch, max(setup.config.prompt_buckets))
-  answered(ops, setup, policy, prompts, np.uint32(0), np.float32(1))
+  prompts = shaped(setup.mesh, prompt_shapes(setup.config.evaluate.batch, max(setup.config.prompt_buckets)))
+  Exam(setup, None, ops).answer(policy, prompts)

@@ -12,9 +12,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 
 from grpo_jax.distributed.mesh import sweep_mesh
 from grpo_jax.models.config import ModelConfig
-from grpo_jax.runs.experience import sample
-from grpo_jax.runs.on_device import Feed, TokenJudge, many
+from grpo_jax.runs.fused import Feed, TokenJudge, many
 from grpo_jax.runs.parts import Choices, heldout_request
+from grpo_jax.sampling.sampler import sample
 from grpo_jax.types import Prompts, SampleRequest
 
 AXIS = "arms"  # of vmap, within a device; the mesh's is "sweep"

@@ -13,10 +13,11 @@ from ml_collections import ConfigDict
 from grpo_jax.algorithms.spec import needs
 from grpo_jax.config.stages import stages_of
 from grpo_jax.models.config import param_shapes
-from grpo_jax.runs.experience import critic_values, reference_of, sample, score
 from grpo_jax.runs.model import load_model
 from grpo_jax.runs.validate import algorithm_spec
 from grpo_jax.runs.warm_up import calls_per_iteration
+from grpo_jax.sampling.sampler import sample
+from grpo_jax.training.experience import critic_values, reference_of, score
 from grpo_jax.training.policy_step import policy_step
 from grpo_jax.training.value_step import value_step
 

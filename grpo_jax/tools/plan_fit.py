@@ -10,7 +10,7 @@ from grpo_jax.tools.plan_chips import Chip
 from grpo_jax.tools.plan_estimate import SCORING, STEPPING, fits, headroom, seconds_per_iteration
 from grpo_jax.tools.plan_programs import GIB, SAMPLERS, Plan, abstract_setup, compile_plan, local_bytes
 
-SEARCHED = ("gathered_policy", "sample", *SCORING, *STEPPING)
+SEARCHED = ("cast", "sample", *SCORING, *STEPPING)
 
 
 def changed(config: ConfigDict, changes: dict) -> ConfigDict:
@@ -74,7 +74,7 @@ KNOBS: tuple[tuple[Callable, tuple[str, ...]], ...] = (
   (_logit_chunk, SCORING + STEPPING),
   (_fsdp, ()),  # () is all
   (_tensor, ()),
-  (_sampler, (*SAMPLERS, "gathered_policy")),
+  (_sampler, (*SAMPLERS, "cast")),
 )
 
 

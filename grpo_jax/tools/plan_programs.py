@@ -24,7 +24,7 @@ GIB = 2**30
 # Kinds of programs are the names of their functions; "answer" is `sample` for held-out evaluation.
 SAMPLERS = ("sample", "answer")
 OF_STATE = (  # these take part of the state
-  "gathered_policy", "reference_of", "score", "critic_values", "policy_step", "value_step", "end_iteration", "look")
+  "cast", "reference_of", "score", "critic_values", "policy_step", "value_step", "end_iteration", "look")
 
 
 @dataclass

@@ -15,12 +15,12 @@ import jax
 import numpy as np
 
 from grpo_jax.config.defaults import default_config
-from grpo_jax.data.batches import pad_prompts
+from grpo_jax.data.batches import make_prompts
 from grpo_jax.evaluation.heldout import completion_texts
 from grpo_jax.quiet import quiet
 from grpo_jax.runs.model import Model, load_model
 from grpo_jax.sampling.generate import generate
-from grpo_jax.types import Prompts, SampleRequest
+from grpo_jax.types import SampleRequest
 
 
 class Talker:
@@ -39,8 +39,7 @@ class Talker:
     """Completions of a text or of chat messages; no two calls share random keys."""
     ids = self.tokenizer.encode_prompt(prompt)
     length = max(8, 1 << (len(ids) - 1).bit_length())
-    tokens, mask = pad_prompts([ids], length, self.tokenizer.pad_id)
-    prompts = Prompts(tokens, mask, np.asarray([self._asked], np.int32))
+    prompts = make_prompts([ids], [self._asked], length, self.tokenizer.pad_id)
     self._asked += 1
     rollout = self._sample(self._params, prompts=prompts, seed=np.uint32(self._options.seed))
     return completion_texts(self.tokenizer, np.asarray(rollout.tokens_BGT), np.asarray(rollout.mask_BGT))[0]

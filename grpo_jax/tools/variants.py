@@ -17,12 +17,12 @@ from rich.table import Column, Table
 from grpo_jax.algorithms.spec import PRESETS, initial_state, make_spec, needs, with_state
 from grpo_jax.config.defaults import default_config
 from grpo_jax.data.batches import choose_bucket
-from grpo_jax.runs.experience import cut_to, make_experience
 from grpo_jax.runs.iteration import scored, updated
 from grpo_jax.runs.ops import Trace
 from grpo_jax.runs.parts import Choices, Numbers
 from grpo_jax.runs.validate import algorithm_spec, validate
 from grpo_jax.sweeps.overrides import changed
+from grpo_jax.training.experience import cut_to, make_experience
 from grpo_jax.training.look import pushes
 from grpo_jax.types import Experience
 

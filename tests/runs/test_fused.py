@@ -15,8 +15,7 @@ from killed import ROOT, command, environment, leaves, rows
 
 from grpo_jax import main
 from grpo_jax.distributed.preemption import Preempted
-from grpo_jax.runs.fused import compile_fused, feed, fused, stretch, token_rewards
-from grpo_jax.runs.on_device import many
+from grpo_jax.runs.fused import compile_fused, feed, fused, many, stretch, token_rewards
 from grpo_jax.runs.ops import Compile, Run
 from grpo_jax.runs.parts import RLParts
 from grpo_jax.runs.setup import make_setup

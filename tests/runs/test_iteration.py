@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import tiny_fused
 
-from grpo_jax.runs import experience
 from grpo_jax.runs.iteration import learned, sampled, scored
 from grpo_jax.runs.ops import Compile, OnDemand, Run
 from grpo_jax.runs.parts import Judgement, RLParts
 from grpo_jax.runs.setup import make_setup
 from grpo_jax.runs.warm_up import calls_per_iteration, compile_rl, empty_signals
+from grpo_jax.sampling.sampler import sample
+from grpo_jax.training import experience
 from grpo_jax.training.policy_step import policy_step
 from grpo_jax.training.state import end_iteration
 from grpo_jax.training.value_step import value_step
@@ -51,7 +52,7 @@ def plainly(parts: RLParts, state, prompts, judgement: Judgement):
   cfg, cut, spec, rows_UM = choices.cfg, choices.cut, numbers.spec, judgement.rows_UM
   greedy = int(judgement.signals.greedy_B is not None)
   asked = choices.request.replace(group_size=4 + greedy)
-  rollout = experience.sample(state.params, prompts, numbers.seed, numbers.temperature, cfg=cfg, asked=asked)
+  rollout = sample(state.params, prompts, numbers.seed, numbers.temperature, cfg=cfg, asked=asked)
   rollout = experience.without_greedy(rollout) if greedy else rollout
   ref = old = values = None
   if spec.kl != "off":

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tiny
 
-from grpo_jax.runs.experience import take_rows
-from grpo_jax.runs.minibatches import Minibatches
+from grpo_jax.runs.parts import Minibatches
+from grpo_jax.training.experience import take_rows
 
 B = 8
 

@@ -13,9 +13,8 @@ from grpo_jax import main
 from grpo_jax.distributed.mesh import make_mesh, sweep_mesh
 from grpo_jax.distributed.preemption import Preempted
 from grpo_jax.runs import setup
-from grpo_jax.runs.fused import metrics_of
+from grpo_jax.runs.fused import TokenJudge, many, metrics_of
 from grpo_jax.runs.model import load_run
-from grpo_jax.runs.on_device import TokenJudge, many
 from grpo_jax.runs.setup import make_setup
 from grpo_jax.runs.stage import Stage
 from grpo_jax.sweeps.arms import many_over_arms

@@ -8,7 +8,7 @@ import tiny
 
 from grpo_jax.algorithms.spec import make_spec
 from grpo_jax.algorithms.table import Signals
-from grpo_jax.runs.experience import make_experience
+from grpo_jax.training.experience import make_experience
 from grpo_jax.types import Prompts, Rollout
 
 GOLDENS = np.load(pathlib.Path(__file__).parents[1] / "algorithms" / "goldens" / "trl.npz")

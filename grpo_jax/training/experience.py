@@ -1,4 +1,4 @@
-"""The pure functions between prompts and updates: samples, what models say of them, what policy steps learn from."""
+"""A rollout and what is said of it, to what policy steps learn from: the pure functions between sampler and update."""
 
 import jax
 import jax.numpy as jnp
@@ -7,22 +7,10 @@ from grpo_jax.algorithms.baselines import best_and_worst
 from grpo_jax.algorithms.filters import penalized
 from grpo_jax.algorithms.spec import AlgorithmSpec, with_state
 from grpo_jax.algorithms.table import KL, Signals, advantages, estimated
-from grpo_jax.models.config import ModelConfig
 from grpo_jax.models.rows import branches, tree_logps
 from grpo_jax.models.value_head import tree_values
-from grpo_jax.sampling.generate import generate
 from grpo_jax.training.accumulate import Cut, map_microbatches
-from grpo_jax.types import Experience, Prompts, Rollout, SampleRequest
-
-
-def sample(policy, prompts: Prompts, seed, temperature, *, cfg: ModelConfig, asked: SampleRequest) -> Rollout:
-  """`generate` with a temperature that is a traced number, so that another one does not recompile."""
-  return generate(policy, cfg, prompts, seed, asked.replace(temperature=temperature))
-
-
-def gathered_policy(policy, *, dtype: str):
-  """The policy in the type it is computed in, for a sampler that has it whole along `fsdp`."""
-  return jax.tree.map(lambda a: a.astype(dtype), policy)
+from grpo_jax.types import Experience, Rollout
 
 
 def cut_to(rollout: Rollout, T: int) -> Rollout:
