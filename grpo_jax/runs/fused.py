@@ -31,7 +31,7 @@ from grpo_jax.runs.rollouts import Collected
 from grpo_jax.runs.setup import Setup
 from grpo_jax.runs.signals import Judged
 from grpo_jax.runs.stage import Stage
-from grpo_jax.training.accumulate import Cut
+from grpo_jax.runs.token_budgets import cut_of
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,9 @@ def stretch(config: ConfigDict, iteration: int) -> int:
 
 def parts_of(run: RLRun, rewards: TokenRewards, arms: str = "") -> Parts:
   """The choices of a run's iteration; `arms`: the vmapped axis it is one of."""
-  config, t = run.config, run.config.train
+  config = run.config
   asked = request(config, run.setup.tokenizer.stop_ids, "train", config.sampling.group_size, int("greedy" in run.asks))
-  cut = Cut(t.micro_prompts, t.micro_members, t.logit_chunk)
-  return Parts(run.setup.cfg, asked.replace(arms=arms), cut, frozenset(run.asks), rewards)
+  return Parts(run.setup.cfg, asked.replace(arms=arms), cut_of(config), frozenset(run.asks), rewards)
 
 
 def numbers_of(run: RLRun) -> Numbers:

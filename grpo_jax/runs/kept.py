@@ -8,6 +8,7 @@ from grpo_jax.distributed.multihost import code_version, fetch, is_first
 from grpo_jax.reports.rollouts import KeptRollout, rollout_file, write_rollout
 from grpo_jax.runs.rl_metrics import save_skipped
 from grpo_jax.runs.signals import Judged
+from grpo_jax.runs.token_budgets import share_of
 from grpo_jax.types import Experience, Rollout
 
 
@@ -27,8 +28,9 @@ def record(run, stage, iteration: int, state, numbers: dict, made: Made) -> None
   save_skipped(stage.directory, iteration, numbers, made.experience)
   every = run.config.log.rollouts
   if every and iteration % every == 0:
-    mask_BGT, P = made.experience.mask_BGT, made.rollout.prompts.tokens_BP.shape[1]
-    key = ("look", P, mask_BGT.shape[-1], mask_BGT.shape[1])
+    (_, G, T), P = made.experience.mask_BGT.shape, made.rollout.prompts.tokens_BP.shape[1]
+    share = share_of(fetch(made.experience.mask_BGT).sum(-1), T, run.config, run.setup.mesh)
+    key = ("look", P, T, G, share)
     looks = fetch(run.programs(key, state.policy, made.experience, run.spec, run.temperature))
     kept = kept_rollout(iteration, made, looks, np.asarray(fetch(stage.saved.hashes(state))), {"code": code_version()})
     if is_first():

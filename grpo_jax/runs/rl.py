@@ -20,6 +20,7 @@ from grpo_jax.runs.rl_programs import compile_rl
 from grpo_jax.runs.rollouts import collect
 from grpo_jax.runs.setup import Setup, fresh_state
 from grpo_jax.runs.stage import Stage
+from grpo_jax.runs.token_budgets import learned_lengths, share_of
 from grpo_jax.runs.validate import algorithm_spec, optimizer_spec, updates_per_iteration
 from grpo_jax.types import Experience
 
@@ -44,13 +45,13 @@ class RLRun:
       self.setup, reference="reference" in self.asks, params=params, critic="values" in self.asks, curriculum=True,
       algorithm_state=initial_state(self.spec, self.asks), abstract=abstract)
 
-  def minibatches(self, experience: Experience, key, iteration: int):
-    """The experience itself, or its prompts in a new order for each pass, cut into minibatches."""
+  def minibatches(self, experience: Experience, lengths_BG, key, iteration: int):
+    """The experience, or its prompts in a new order for each pass, cut into minibatches; and the lengths of each."""
     if self.updates == 1:
-      yield experience
+      yield experience, lengths_BG
       return
     for rows in minibatch_rows(self.config, iteration):
-      yield self.programs(("minibatch", *key), experience, rows)
+      yield self.programs(("minibatch", *key), experience, rows), lengths_BG[rows]
 
   def iterate(self, state, iteration: int):
     """One rollout and its updates: the new state, metrics as numbers, and what was made on the way."""
@@ -61,11 +62,12 @@ class RLRun:
       rollout = programs(("samples", P, lengths.shape[1]), rollout) if "greedy" in self.asks else rollout
       key = (P, choose_bucket(lengths.ravel().tolist(), config.completion_buckets), rollout.mask_BGT.shape[1])
       clock.append(time.perf_counter())
-      rest = (rollout, self.temperature)
-      ref = programs(("reference", *key), state.reference, *rest) if "reference" in self.asks else None
-      old = programs(("score", *key), state.policy, *rest) if self.updates > 1 else None
-      values = programs(("values", *key), state.critic.params, rollout) if state.critic else None
-      scored.update(key=key, rollout=rollout, logps=(ref, old, values))
+      lengths, rest = lengths[:, -key[2]:], (rollout, self.temperature)
+      packed = (*key, share_of(lengths, key[1], config, self.setup.mesh))
+      ref = programs(("reference", *packed), state.reference, *rest) if "reference" in self.asks else None
+      old = programs(("score", *packed), state.policy, *rest) if self.updates > 1 else None
+      values = programs(("values", *packed), state.critic.params, rollout) if state.critic else None
+      scored.update(key=key, rollout=rollout, logps=(ref, old, values), lengths=lengths)
 
     collected = (resampled if config.train.resample_attempts else collect)(self, state, score)
     clock.append(time.perf_counter())
@@ -74,12 +76,13 @@ class RLRun:
     key, signals = scored["key"], put(self.setup.mesh, collected.judged.signals)
     numbers = (state.algorithm_state, self.spec, self.seed, np.int32(iteration))
     experience = programs(("experience", *key), scored["rollout"], signals, *scored["logps"], *numbers)
-    updates = []
-    for minibatch in self.minibatches(experience, key, iteration):
-      state, metrics = programs(("update", *key), state, minibatch, self.spec, self.optimizers[0], self.temperature)
+    updates, lengths = [], learned_lengths(scored["lengths"], scored["rollout"], collected.judged.signals, self.spec)
+    for minibatch, of in self.minibatches(experience, lengths, key, iteration):
+      packed = (*key, share_of(of, key[1], config, self.setup.mesh))
+      state, metrics = programs(("update", *packed), state, minibatch, self.spec, self.optimizers[0], self.temperature)
       if state.critic:
         parts = (minibatch, self.optimizers[1], self.value_clip)
-        critic, more = programs(("critic", *key), state.critic, *parts)
+        critic, more = programs(("critic", *packed), state.critic, *parts)
         state, metrics = state.replace(critic=critic), metrics | more
       updates.append(metrics)
     refresh, pass_rate = np.int32(config.train.refresh_reference_every), np.float32(collected.judged.pass_rate)

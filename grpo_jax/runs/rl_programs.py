@@ -17,6 +17,7 @@ from grpo_jax.models.value_head import tree_values
 from grpo_jax.runs.group_size import group_buckets
 from grpo_jax.runs.programs import Programs, like, shaped
 from grpo_jax.runs.setup import Setup
+from grpo_jax.runs.token_budgets import cut_of, shares, with_row
 from grpo_jax.runs.validate import updates_per_iteration
 from grpo_jax.sampling.generate import generate
 from grpo_jax.training.accumulate import Cut, map_microbatches
@@ -35,7 +36,7 @@ def cut_to(rollout: Rollout, T: int) -> Rollout:
 
 def over_rollout(fn, rollout: Rollout, cut: Cut):
   """`fn(rollout)`, an array `[B, G, T, …]`, cut as the updates are, so that scoring needs no more memory than they."""
-  return map_microbatches(fn, rollout, cut) if cut.prompts or cut.members else fn(rollout)
+  return map_microbatches(fn, rollout, cut) if cut.prompts or cut.members or cut.row else fn(rollout)
 
 
 def score(params, rollout: Rollout, temperature, *, cfg, T: int, cut: Cut):
@@ -167,13 +168,9 @@ def add_heldout_sampler(programs: Programs, setup: Setup, config, params):
 
 def compile_rl(setup: Setup, state, spec: AlgorithmSpec, optimizers, asks: set[str], programs=None) -> Programs:
   """Compiles everything the stage will ever call, evaluation included; `optimizers`: the policy's and the critic's."""
-  config, mesh, cfg = setup.config, setup.mesh, setup.cfg
+  config, mesh = setup.config, setup.mesh
   programs, state = programs or Programs(mesh), like(state)
-  greedy = int("greedy" in asks)
-  seed, temperature, updates = np.uint32(0), np.float32(1), updates_per_iteration(config)
-  B, cut = config.train.prompts, Cut(*(config.train[f] for f in ("micro_prompts", "micro_members", "logit_chunk")))
-  step = partial(policy_step, cfg=cfg, cut=cut)
-
+  greedy, B, updates = int("greedy" in asks), config.train.prompts, updates_per_iteration(config)
   policy = add_gather(programs, setup, state.policy)
   add_heldout_sampler(programs, setup, config, policy)
   for P, G in itertools.product(config.prompt_buckets, group_buckets(config)):
@@ -181,29 +178,44 @@ def compile_rl(setup: Setup, state, spec: AlgorithmSpec, optimizers, asks: set[s
     if greedy:
       rollout = programs.add(("samples", P, G + 1), without_greedy, rollout)
     for T in config.completion_buckets:
-      scorer, ref, old = partial(score, cfg=cfg, T=T, cut=cut), None, None
-      if "reference" in asks:
-        measure = partial(reference_of, cfg=cfg, T=T, cut=cut, kl=spec.kl)
-        ref = programs.add(("reference", P, T, G), measure, state.reference, rollout, temperature)
-      if updates > 1:
-        old = programs.add(("score", P, T, G), scorer, state.policy, rollout, temperature)
-      values = None
-      if state.critic is not None:
-        measure = partial(critic_values, cfg=cfg, T=T, cut=cut)
-        values = programs.add(("values", P, T, G), measure, state.critic.params, rollout)
+      key, rows = (P, T, G), np.zeros(config.train.minibatch_prompts or B, np.int32)
+      for share in shares(config):
+        scores = _add_scorers(programs, setup, state, rollout, spec, asks, (*key, share))
       signals = shaped(mesh, empty_signals(B, G, max(config.completion_buckets), asks))
-      parts = (signals, ref, old, values, state.algorithm_state, spec, seed, np.int32(0))
-      batch = programs.add(("experience", P, T, G), partial(make_experience, T=T), rollout, *parts)
-      if config.log.rollouts:
-        programs.add(("look", P, T, G), partial(look, cfg=cfg, cut=cut), state.policy, batch, spec, temperature)
-      if updates > 1:
-        rows = np.zeros(config.train.minibatch_prompts or B, np.int32)
-        batch = programs.add(("minibatch", P, T, G), take_rows, batch, rows)
-      learned = (spec, optimizers[0], temperature)
-      programs.add(("update", P, T, G), step, state, batch, *learned, donate=(0,), keep_state=True)
-      if state.critic is not None:
-        improve, numbers = partial(value_step, cfg=cfg, cut=cut), (optimizers[1], np.float32(0))
-        programs.add(("critic", P, T, G), improve, state.critic, batch, *numbers, donate=(0,), keep_state=True)
+      parts = (signals, *scores, state.algorithm_state, spec, np.uint32(0), np.int32(0))
+      whole = programs.add(("experience", *key), partial(make_experience, T=T), rollout, *parts)
+      batch = programs.add(("minibatch", *key), take_rows, whole, rows) if updates > 1 else whole
+      for share in shares(config):
+        _add_updates(programs, setup, state, (whole, batch), spec, optimizers, (*key, share))
   numbers = (np.int32(0), np.float32(0))
   programs.add("end", end_iteration, state, state.data_state, *numbers, donate=(0,), keep_state=True)
   return programs
+
+
+def _add_scorers(programs: Programs, setup: Setup, state, rollout, spec: AlgorithmSpec, asks, key):
+  """Compiles what scores a rollout under the key (P, T, G, share): what the KL needs, old log-probabilities, values."""
+  B, temperature, (_, T, G, share) = setup.config.train.prompts, np.float32(1), key
+  fixed = {"cfg": setup.cfg, "T": T, "cut": with_row(cut_of(setup.config), share, B, G, T, setup.mesh)}
+  ref, old, values = None, None, None
+  if "reference" in asks:
+    measure = partial(reference_of, kl=spec.kl, **fixed)
+    ref = programs.add(("reference", *key), measure, state.reference, rollout, temperature)
+  if updates_per_iteration(setup.config) > 1:
+    old = programs.add(("score", *key), partial(score, **fixed), state.policy, rollout, temperature)
+  if state.critic is not None:
+    values = programs.add(("values", *key), partial(critic_values, **fixed), state.critic.params, rollout)
+  return ref, old, values
+
+
+def _add_updates(programs: Programs, setup: Setup, state, batches, spec: AlgorithmSpec, optimizers, key):
+  """Compiles the updates under the key (P, T, G, share); `batches`: a whole experience and a minibatch of it."""
+  config, temperature, (_, T, G, share) = setup.config, np.float32(1), key
+  whole, one = ({"cfg": setup.cfg, "cut": with_row(cut_of(config), share, len(batch.mask_BGT), G, T, setup.mesh)}
+                for batch in batches)
+  if config.log.rollouts:
+    programs.add(("look", *key), partial(look, **whole), state.policy, batches[0], spec, temperature)
+  learned = (state, batches[1], spec, optimizers[0], temperature)
+  programs.add(("update", *key), partial(policy_step, **one), *learned, donate=(0,), keep_state=True)
+  if state.critic is not None:
+    learned = (state.critic, batches[1], optimizers[1], np.float32(0))
+    programs.add(("critic", *key), partial(value_step, **one), *learned, donate=(0,), keep_state=True)

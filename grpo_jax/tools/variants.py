@@ -18,9 +18,10 @@ from grpo_jax.algorithms.spec import PRESETS, initial_state, make_spec, needs, w
 from grpo_jax.config.defaults import default_config
 from grpo_jax.data.batches import choose_bucket
 from grpo_jax.runs.rl_programs import critic_values, cut_to, make_experience, score
+from grpo_jax.runs.token_budgets import cut_of
 from grpo_jax.runs.validate import algorithm_spec, validate
 from grpo_jax.sweeps.overrides import changed
-from grpo_jax.training.accumulate import Cut
+from grpo_jax.training.dealing import Cut
 from grpo_jax.training.look import pushes
 from grpo_jax.training.policy_step import policy_step
 from grpo_jax.types import Experience
@@ -84,8 +85,7 @@ class Measured:
     self.run, self.made, self.step, self.state = run, done.made, done.step, done.before
     if self.state.reference is None:  # of a run without a KL: what the stage began with, as other rows have it
       self.state = self.state.replace(ref_params=replayer.begun.params)
-    lengths, t = np.asarray(self.made.rollout.mask_BGT).sum(-1).ravel().tolist(), self.config.train
-    cut = Cut(t.micro_prompts, t.micro_members, t.logit_chunk)
+    lengths, cut = np.asarray(self.made.rollout.mask_BGT).sum(-1).ravel().tolist(), cut_of(self.config)
     self.sizes = {"cfg": run.setup.cfg, "T": choose_bucket(lengths, self.config.completion_buckets), "cut": cut}
     self._update = jax.jit(partial(policy_step, cfg=run.setup.cfg, cut=cut))
     self._alone = jax.jit(partial(prompt_norms, cfg=run.setup.cfg, cut=dataclasses.replace(cut, prompts=0)))

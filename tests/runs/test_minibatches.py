@@ -18,7 +18,9 @@ def orders(seed=0, iteration=1, minibatch=4, epochs=2):
   train = SimpleNamespace(prompts=B, minibatch_prompts=minibatch, update_epochs=epochs)
   config = SimpleNamespace(seed=seed, train=train)
   run = SimpleNamespace(config=config, updates=updates_per_iteration(config), programs=lambda key, batch, rows: rows)
-  return list(RLRun.minibatches(run, "experience", (4, 6), iteration))
+  found = list(RLRun.minibatches(run, "experience", np.arange(B), (4, 6), iteration))
+  assert all(rows is lengths or (rows == lengths).all() for rows, lengths in found if run.updates > 1)
+  return [rows for rows, _ in found]
 
 
 @pytest.mark.parametrize("minibatch, epochs, updates", [(4, 1, 2), (2, 3, 12), (0, 2, 2), (8, 2, 2)])
