@@ -28,7 +28,7 @@ def run(size: setting.Size, arguments, clock: setting.StepClock):
   from grpo_jax.models.config import ModelConfig
   from grpo_jax.models.init import init_params
   from grpo_jax.sampling.generate import generate
-  from grpo_jax.training.accumulate import Cut
+  from grpo_jax.training.dealing import Cut
   from grpo_jax.training.experience import make_experience, score
   from grpo_jax.training.optimizer import OptimizerSpec
   from grpo_jax.training.policy_step import policy_step

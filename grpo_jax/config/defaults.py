@@ -94,6 +94,7 @@ def _train() -> ConfigDict:
     "micro_prompts": 0,  # prompts per microbatch: memory only; 0 is all
     "micro_members": 0,  # completions of each prompt per microbatch: memory only; 0 is all
     "logit_chunk": 0,  # tokens per chunk of logits: memory only; 0 chooses
+    "token_budgets": placeholder(tuple),  # shares of padded tokens that are compiled for; None: (0.3, 0.6) from T 64 on
     "value_clip": 0.2,  # farthest a value may move from its old one in an update, in units of reward
     "fused_iterations": 0,  # iterations per dispatch (K) where rewards are on the device too; 0 is one from the host
     "resample_attempts": 0,  # most rollouts per iteration to find groups with signal (DAPO); 0 takes the first as it is

@@ -48,7 +48,8 @@ RANGES = {key: Range(text) for key, text in {
   "sampling.group_signal": "(0, 1)", "sampling.temperature": "[1e-3, 100]",
   "train.iterations": SIZE, "train.prompts": "int [1, 1e6]", "train.minibatch_prompts": PARTS,
   "train.update_epochs": "int [1, 1e4]", "train.micro_prompts": PARTS, "train.micro_members": PARTS,
-  "train.logit_chunk": "int [0, 1e7]", "train.value_clip": "(0, 1e9]", "train.fused_iterations": "int [0, 1e5]",
+  "train.logit_chunk": "int [0, 1e7]", "train.token_budgets": "(0, 1)", "train.value_clip": "(0, 1e9]",
+  "train.fused_iterations": "int [0, 1e5]",
   "train.resample_attempts": "int [0, 1e4]", "train.refresh_reference_every": COUNT, "train.max_skips": COUNT,
   **{f"{name}.{key}": text for name in ("optimizer", "critic_optimizer", "sft_optimizer")
      for key, text in _OPTIMIZER.items()},

@@ -9,7 +9,7 @@ from flax import struct
 
 from grpo_jax.models.config import ModelConfig
 from grpo_jax.models.layers import soft_capped
-from grpo_jax.models.packing import Packing, block_of
+from grpo_jax.models.packing import Packing
 from grpo_jax.models.rope import rope_tables
 from grpo_jax.models.row_attention import Row, row_attention
 
@@ -85,8 +85,7 @@ def form_of(cfg: ModelConfig, shape, context, packing: Packing | None) -> Form:
     return Form(1, T, kernel=row)
   if not packing:
     return Form(G, T)
-  back = 0 if packing.whole else block_of(own, packing.longest)[1]
-  return Form(own // packing.block, packing.block, b, (T - own) // b, back)
+  return Form(own // packing.block, packing.block, b, (T - own) // b, packing.look_back)
 
 
 def parts_of(a_BM, form: Form) -> list:

@@ -10,7 +10,7 @@ from flax import struct
 from grpo_jax.distributed.mesh import ROW_AXES, axes_of
 from grpo_jax.types import Prompts
 
-SMALLEST = 32  # tokens of a block of a packed row: below, products are too small to be fast
+SMALLEST, SMALL = 8, 32  # tokens of the blocks of packed rows: products of fewer are slow, many pad small groups
 
 
 @struct.dataclass
@@ -30,6 +30,7 @@ class Packing:
   mask_BGT: jax.Array  # the tokens there are
   groups: int = struct.field(pytree_node=False)  # of a row
   block: int = struct.field(pytree_node=False)  # tokens of a block
+  look_back: int = struct.field(pytree_node=False)  # blocks before its own that a token may see
   whole: bool = struct.field(pytree_node=False)  # a row is one group whose completions have room for all T tokens
 
   @property
@@ -58,11 +59,14 @@ class Packing:
     return tokens and next(n for n in range(min(N, tokens * B * G // R), 0, -1) if N % n == 0)
 
 
-def block_of(N: int, T: int) -> tuple[int, int]:
-  """(size of the blocks of N packed tokens, blocks to look back): fewest keys, where completions have at most T."""
-  sizes = [size for size in range(min(N, SMALLEST), N + 1) if N % size == 0]
+def block_of(N: int, G: int, T: int) -> tuple[int, int]:
+  """(tokens of the blocks that rows of N tokens, of groups of G completions of at most T, are cut into, how many
+  blocks to look back): those that take the fewest keys.
+  """
+  least = min(N, max(SMALLEST, min(SMALL, G * T // 16)))
+  sizes = [size for size in range(least, N + 1) if N % size == 0]
   look_back = lambda size: min(-(-(T - 1) // size), N // size - 1)  # noqa: E731
-  size = min(sizes, key=lambda size: (size * (1 + look_back(size)), -size))
+  size = min(sizes, key=lambda size: size * (1 + look_back(size)))
   return size, look_back(size)
 
 
@@ -95,8 +99,9 @@ def packed(mask_BGT, N: int = 0) -> Packing:
     n = np.arange(N)[None]
     full = lambda a: jnp.broadcast_to(a, (R, N))  # noqa: E731
     return Packing(full(n % T), full((n // T + 1) * T), mask_BGT.reshape(R, N), full(0 * n), None, None, mask_BGT, 1, T,
-                   True)
-  b, G, block = B * parts // rows, G // parts, block_of(N, T)[0]
+                   0, True)
+  b, G = B * parts // rows, G // parts
+  block, back = block_of(N, G, T)
   lengths = jnp.sum(mask_BGT.reshape(rows, b, G, T), -1, dtype=jnp.int32)
   starts, ends = (a.reshape(rows, b * G) for a in starts_of(lengths, block))
   n = jnp.arange(N)[None]
@@ -104,7 +109,7 @@ def packed(mask_BGT, N: int = 0) -> Packing:
   start, end = (jnp.take_along_axis(a, which, 1) for a in (starts, ends))
   ages = jnp.minimum(n - start, T - 1)
   places = (starts[..., None] + jnp.arange(T)[None, None]).reshape(mask_BGT.shape)
-  return Packing(ages, end, n < end, which // G, which * T + ages, places, mask_BGT, b, block, False)
+  return Packing(ages, end, n < end, which // G, which * T + ages, places, mask_BGT, b, block, back, False)
 
 
 def fed(prompts: Prompts, tokens_BGT, packing: Packing):

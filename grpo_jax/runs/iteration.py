@@ -4,6 +4,7 @@
 Between `scored` and `learned` the rewards speak, on the host (runs/rl.py) or on the device (runs/fused.py).
 """
 
+from collections.abc import Callable
 from functools import partial
 
 from grpo_jax.runs.ops import cast, gathered, kept
@@ -64,12 +65,17 @@ def updated(ops, choices: Choices, state, batch: Experience, numbers: Numbers):
   return state.replace(critic=critic), {**metrics, **more}
 
 
-def learned(ops, choices: Choices, state, scores: Scored, judgement: Judgement, numbers: Numbers):
-  """All updates of an iteration and its end: `(state', metrics of each update, what was learned from)`."""
+def learned(ops, choices: Choices, state, scores: Scored, judgement: Judgement, numbers: Numbers,
+            cut_of: Callable | None = None):
+  """All updates of an iteration and its end: `(state', metrics of each update, what was learned from)`.
+
+  `cut_of(rows)`: how the minibatch of these prompts is cut (None: all prompts); as `choices` say where not given.
+  """
   batch = compared(ops, choices, state, scores, judgement, numbers)
 
   def update(state, rows):
-    return updated(ops, choices, state, batch if rows is None else ops(experience.take_rows, batch, rows), numbers)
+    part = batch if rows is None else ops(experience.take_rows, batch, rows)
+    return updated(ops, choices.with_cut(cut_of(rows)) if cut_of else choices, state, part, numbers)
 
   state, metrics = ops.repeat(update, state, judgement.rows_UM)
   rest = (judgement.data_state, numbers.refresh_every, judgement.pass_rate)

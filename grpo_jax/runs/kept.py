@@ -8,10 +8,11 @@ import numpy as np
 
 from grpo_jax.distributed.multihost import code_version, fetch, is_first
 from grpo_jax.reports.rollouts import KeptRollout, rollout_file, write_rollout
-from grpo_jax.runs.parts import Choices, Numbers
+from grpo_jax.runs.parts import RLParts
 from grpo_jax.runs.rl_metrics import save_skipped
 from grpo_jax.runs.signals import Judged
 from grpo_jax.runs.stage import Stage
+from grpo_jax.training.dealing import Cut
 from grpo_jax.training.look import look
 from grpo_jax.types import Experience, Rollout
 
@@ -24,10 +25,12 @@ class Made(NamedTuple):
   experience: Experience
 
 
-def looked(ops, choices: Choices, numbers: Numbers, state, batch: Experience):
-  """What each token meant to the iteration, by name; see training/look.py."""
-  see = partial(look, cfg=choices.cfg, cut=choices.cut)
-  return ops(see, state.policy, batch, numbers.spec, numbers.temperature)
+def looked(ops, parts: RLParts, state, batch: Experience, cut: Cut | None = None):
+  """What each token meant to the iteration, by name; see training/look.py. `cut` None is found from the lengths."""
+  choices, numbers = parts.choices, parts.numbers
+  if cut is None:
+    cut = parts.budgets.least(choices.cut, fetch(batch.mask_BGT).sum(-1), batch.mask_BGT.shape[-1])
+  return ops(partial(look, cfg=choices.cfg, cut=cut), state.policy, batch, numbers.spec, numbers.temperature)
 
 
 def record(stage: Stage, every: int, iteration: int, state, numbers: dict, made: Made, see: Callable) -> None:

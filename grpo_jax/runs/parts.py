@@ -1,6 +1,6 @@
 """The parts of an RL iteration: what the config says of it, read once, and what passes between its stages."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -13,8 +13,9 @@ from grpo_jax.algorithms.table import Signals
 from grpo_jax.models.config import ModelConfig
 from grpo_jax.runs.curriculum import Draws
 from grpo_jax.runs.setup import Setup, fresh_state
+from grpo_jax.runs.token_budgets import Budgets
 from grpo_jax.runs.validate import algorithm_spec, optimizer_spec
-from grpo_jax.training.accumulate import Cut
+from grpo_jax.training.dealing import Cut
 from grpo_jax.training.optimizer import OptimizerSpec
 from grpo_jax.types import Array, Rollout, SampleRequest
 
@@ -28,6 +29,10 @@ class Choices:
   cut: Cut
   asks: frozenset[str]  # what it takes besides samples and rewards; see `choices_of`
   gather: bool = False  # whether the sampler has the policy whole along `fsdp`
+
+  def with_cut(self, cut: Cut) -> "Choices":
+    """The same, cut otherwise: into packed rows, say."""
+    return replace(self, cut=cut)
 
 
 @struct.dataclass
@@ -102,6 +107,7 @@ class RLParts:
   group_sizes: tuple[int, ...]  # that are compiled
   group_signal: float  # share of groups that are to have signal, where there are several sizes
   completion_buckets: tuple[int, ...]
+  budgets: Budgets
   attempts: int  # rollouts until enough groups have signal; 0 takes the first as it is
 
   @classmethod
@@ -112,7 +118,8 @@ class RLParts:
     draws = Draws(setup.train, setup.tokenizer, config.train.prompts, tuple(config.prompt_buckets), config.curriculum,
                   config.evaluate.component)
     sizes, buckets = tuple(s.group_sizes) or (s.group_size,), tuple(config.completion_buckets)
-    rest = (minibatches_of(config), sizes, s.group_signal, buckets, config.train.resample_attempts)
+    budgets = Budgets.of(config.train.token_budgets, max(buckets), setup.mesh)
+    rest = (minibatches_of(config), sizes, s.group_signal, buckets, budgets, config.train.resample_attempts)
     return cls(setup, choices, numbers, draws, *rest)
 
   def members(self, algorithm_state: dict) -> tuple[int, int]:

@@ -23,6 +23,7 @@ from grpo_jax.runs.rl_metrics import joined, rollout_metrics, train_line
 from grpo_jax.runs.setup import Setup
 from grpo_jax.runs.signals import Judge
 from grpo_jax.runs.stage import Stage
+from grpo_jax.runs.token_budgets import learned_lengths
 from grpo_jax.runs.warm_up import compile_rl
 
 
@@ -37,22 +38,28 @@ def iterate(ops, parts: RLParts, judge: Judge, state, iteration: int):
     return drawn, sampled(ops, choices, state, place(drawn.prompts), numbers, size)
 
   def score(rollout):
-    T = choose_bucket(fetch(rollout.mask_BGT).sum(-1).ravel().tolist(), parts.completion_buckets)
+    lengths = fetch(rollout.mask_BGT).sum(-1)
+    T = choose_bucket(lengths.ravel().tolist(), parts.completion_buckets)
+    lengths = lengths[:, choices.request.greedy_members :]
+    packed = choices.with_cut(parts.budgets.least(choices.cut, lengths, T))
     clock.append(time.perf_counter())
-    known.append(scored(ops, choices, state, place(rollout) if parts.attempts else rollout, numbers, T))
+    known.append(scored(ops, packed, state, place(rollout) if parts.attempts else rollout, numbers, T))
+    known.append(lengths)
 
   signals_of = partial(judge.signals, present=present)
   collected = collect(sample, signals_of, score, parts.draws, state.data_state, parts.attempts)
   clock.append(time.perf_counter())
-  jax.block_until_ready(known)
+  known, lengths = jax.block_until_ready(known[0]), known[1]
   clock.append(time.perf_counter())
   judged, rows_UM = collected.judged, parts.minibatches.rows(iteration)
   rest = (np.int32(iteration), collected.data_state, np.float32(judged.pass_rate))
   judgement = Judgement(place(judged.signals), rows_UM, *rest)
-  state, metrics, batch = learned(ops, choices, state, known[0], judgement, numbers)
+  lengths = learned_lengths(lengths, known.rollout, judged.signals, numbers.spec)
+  cut_of = lambda rows: parts.budgets.least(choices.cut, lengths if rows is None else lengths[rows], known.T)  # noqa: E731
+  state, metrics, batch = learned(ops, choices, state, known, judgement, numbers, cut_of)
   told = joined([means(m) for m in jax.device_get(metrics)])
   clock.append(time.perf_counter())
-  return state, told | rollout_metrics(collected, clock), Made(known[0].rollout, judged, batch)
+  return state, told | rollout_metrics(collected, clock), Made(known.rollout, judged, batch)
 
 
 def run_rl(setup: Setup, workdir, rewards: Rewards, params=None):
@@ -64,7 +71,7 @@ def run_rl(setup: Setup, workdir, rewards: Rewards, params=None):
 
   def step(state, i: int):
     state, numbers, made = iterate(ops, parts, judge, state, i + 1)
-    record(stage, config.log.rollouts, i + 1, state, numbers, made, partial(looked, ops, parts.choices, parts.numbers))
+    record(stage, config.log.rollouts, i + 1, state, numbers, made, partial(looked, ops, parts))
     return state, [(numbers, train_line(numbers))]
 
   def evaluate(i: int, state) -> float:

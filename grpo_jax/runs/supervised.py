@@ -15,7 +15,7 @@ from grpo_jax.runs.ops import Compile, Run, kept, like, shaped
 from grpo_jax.runs.setup import Setup, fresh_state
 from grpo_jax.runs.stage import Stage
 from grpo_jax.runs.validate import optimizer_spec, preference_spec
-from grpo_jax.training.accumulate import Cut
+from grpo_jax.training.dealing import Cut
 from grpo_jax.training.preference_step import dpo_step, preferred, reward_model_step
 from grpo_jax.training.sft_step import sft_step
 from grpo_jax.training.state import end_iteration

@@ -25,12 +25,12 @@ def empty_signals(B: int, G: int, T: int, asks) -> Signals:
                  step_rewards_BGT=steps[0], step_ends_BGT=steps[1])
 
 
-def walk(ops, choices: Choices, numbers: Numbers, state, prompts, signals, rows_UM, G: int, T: int):
-  """One iteration of G completions a prompt that are cut to T tokens; what was learned from."""
+def walk(ops, choices: Choices, numbers: Numbers, state, prompts, signals, rows_UM, G: int, T: int, cut_of=None):
+  """One iteration of G completions a prompt, cut to T tokens; what was learned from. `cut_of`: as of `learned`."""
   rollout = sampled(ops, choices, state, prompts, numbers, G)
-  known = scored(ops, choices, state, rollout, numbers, T)
+  known = scored(ops, choices.with_cut(cut_of(None)) if cut_of else choices, state, rollout, numbers, T)
   judgement = Judgement(signals, rows_UM, np.int32(0), state.data_state)
-  return learned(ops, choices, state, known, judgement, numbers)[2]
+  return learned(ops, choices, state, known, judgement, numbers, cut_of)[2]
 
 
 def calls_per_iteration(config: ConfigDict) -> Counter:
@@ -43,13 +43,15 @@ def calls_per_iteration(config: ConfigDict) -> Counter:
 
 def compile_rl(ops, parts: RLParts, state) -> None:
   """Compiles all that the stage will ever call, evaluation included: nothing compiles after this."""
-  choices, config, mesh, state = parts.choices, parts.setup.config, parts.setup.mesh, like(state)
-  for P, G, T in itertools.product(config.prompt_buckets, parts.group_sizes, parts.completion_buckets):
-    prompts = shaped(mesh, prompt_shapes(parts.draws.count, P))
-    signals = shaped(mesh, empty_signals(parts.draws.count, G, choices.request.max_new_tokens, choices.asks))
-    batch = walk(ops, choices, parts.numbers, state, prompts, signals, parts.minibatches.rows(1), G, T)
+  choices, config, mesh, state, B = parts.choices, parts.setup.config, parts.setup.mesh, like(state), parts.draws.count
+  sizes = (config.prompt_buckets, parts.group_sizes, parts.completion_buckets, parts.budgets.shares)
+  for P, G, T, share in itertools.product(*sizes):
+    cut_of = lambda rows: parts.budgets.cut(choices.cut, share, B if rows is None else len(rows), G, T)  # noqa: B023, E731
+    prompts = shaped(mesh, prompt_shapes(B, P))
+    signals = shaped(mesh, empty_signals(B, G, choices.request.max_new_tokens, choices.asks))
+    batch = walk(ops, choices, parts.numbers, state, prompts, signals, parts.minibatches.rows(1), G, T, cut_of)
     if config.log.rollouts:
-      looked(ops, choices, parts.numbers, state, batch)
+      looked(ops, parts, state, batch, cut_of(None))
   compile_heldout(ops, parts.setup, sampler_policy(ops, choices, state))
 
 

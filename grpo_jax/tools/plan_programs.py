@@ -1,5 +1,6 @@
 """The programs of an RL run compiled for devices that are not there, and what the compiler says of each."""
 
+import copy
 import math
 import re
 import time
@@ -128,6 +129,8 @@ def abstract_setup(config: ConfigDict, devices) -> Setup:
   Raises ValueError as the run itself would.
   """
   validate(config)
+  config = copy.deepcopy(config)
+  config.train.token_budgets = ()  # the most that an iteration may take
   if "rl" not in stages_of(config.task) or config.lora.rank:
     raise ValueError(f"task={config.task!r} with lora.rank={config.lora.rank} is not planned; plan a task that ends in "
                      "rl, with lora.rank=0.")

@@ -1,48 +1,49 @@
 """Gradient accumulation: how a minibatch is cut to save memory without changing a result."""
 
-from dataclasses import dataclass
-
 import jax
 import jax.numpy as jnp
 
+from grpo_jax.training.dealing import Cut, group_order, member_order
 from grpo_jax.types import Experience
 
 
-@dataclass(frozen=True)
-class Cut:
-  """How a minibatch is cut to save memory and time; never changes a result. 0 is the whole axis."""
+def _microbatches(batch: Experience, cut: Cut):
+  """The same batch with a leading axis of (prompts × members) cuts, and the order in which groups and members stand.
 
-  prompts: int = 0  # prompts per microbatch
-  members: int = 0  # completions of each prompt per microbatch
-  logit_chunk: int = 0  # tokens of T per chunk of logits; 0 chooses
-  row: int = 0  # tokens of a packed row (models/packing.py), as many as the mask counts at most; 0 is room for all
-
-
-def _microbatches(batch: Experience, cut: Cut) -> Experience:
-  """The same batch with a leading axis of (prompts × members) cuts; strided, so that each device keeps its rows."""
+  Strided, so that each device keeps its rows. Packed rows are dealt out by length first; others stay as they are.
+  """
   B, G = batch.mask_BGT.shape[:2]
-  b, g = cut.prompts or B, cut.members or G
-  nb, ng = B // b, G // g
+  b, g = cut.sizes(B, G)
+  parts, n, groups, members = G // g, B // b * (G // g), None, None
+  prompts, rest = batch.prompts, batch.replace(prompts=None)
+  if cut.row:
+    mesh, lengths_BG = jax.sharding.get_abstract_mesh(), jnp.sum(batch.mask_BGT, -1, dtype=jnp.int32)
+    members = member_order(lengths_BG, cut, mesh)
+    rest = jax.tree.map(lambda a: _along(a, members), rest)
+    groups = group_order(jnp.sum(jnp.sum(rest.mask_BGT, -1).reshape(B * parts, g), -1), n, cut, mesh, g)
+  rest = jax.tree.map(lambda a: a.reshape(B * parts, g, *a.shape[2:]), rest)
+  prompts = jax.tree.map(lambda a: jnp.repeat(a, parts, 0) if parts > 1 else a, prompts)
+  grouped = rest.replace(prompts=prompts)
+  if groups is not None:
+    grouped = jax.tree.map(lambda a: a[groups], grouped)
+  micros = jax.tree.map(lambda a: jnp.swapaxes(a.reshape(b, n, *a.shape[1:]), 0, 1), grouped)
+  return micros, groups, members
 
-  def rows(a):  # [B, ...] -> [nb, b, ...]
-    return jnp.swapaxes(a.reshape(b, nb, *a.shape[1:]), 0, 1)
 
-  def members(a):  # [B, G, ...] -> [nb * ng, b, g, ...]
-    a = rows(a).reshape(nb, b, ng, g, *a.shape[2:])
-    return jnp.swapaxes(a, 1, 2).reshape(nb * ng, b, g, *a.shape[4:])
-
-  prompts = jax.tree.map(lambda a: jnp.repeat(rows(a), ng, 0), batch.prompts)
-  grouped = jax.tree.map(members, batch.replace(prompts=None))
-  return grouped.replace(prompts=prompts)
+def _along(a, members_BG):
+  """The members of each group in another order."""
+  return jnp.take_along_axis(a, members_BG.reshape(*members_BG.shape, *(1 for _ in a.shape[2:])), 1)
 
 
 def map_microbatches(fn, batch: Experience, cut: Cut):
-  """`fn(microbatch)`, an array `[b, g, T]`, over the whole minibatch in its order: a pass without gradients."""
+  """`fn(microbatch)`, an array `[b, g, …]`, over the whole minibatch, in its order: a pass without gradients."""
   B, G = batch.mask_BGT.shape[:2]
-  out = jax.lax.map(fn, _microbatches(batch, cut))
-  n, b, g = out.shape[:3]
-  out = jnp.swapaxes(out.reshape(n * g // G, G // g, b, g, *out.shape[3:]), 1, 2)
-  return jnp.swapaxes(out.reshape(n * g // G, b, G, *out.shape[4:]), 0, 1).reshape(B, G, *out.shape[4:])
+  micros, groups, members = _microbatches(batch, cut)
+  out = jax.lax.map(fn, micros) if len(micros.mask_BGT) > 1 else fn(jax.tree.map(lambda a: a[0], micros))[None]
+  out = jnp.swapaxes(out, 0, 1).reshape(-1, *out.shape[2:])
+  out = out if groups is None else out[jnp.argsort(groups)]
+  out = out.reshape(B, G, *out.shape[2:])
+  return out if members is None else _along(out, jnp.argsort(members, 1))
 
 
 def accumulate(loss_fn, params, batch: Experience, cut: Cut):
@@ -57,7 +58,7 @@ def accumulate(loss_fn, params, batch: Experience, cut: Cut):
     (_, (denominator, metrics)), grads = grad(params, micro)
     return grads, jnp.asarray(denominator, jnp.float32), metrics
 
-  micros = _microbatches(batch, cut)
+  micros = _microbatches(batch, cut)[0]
   first = jax.tree.map(lambda a: a[0], micros)
   if micros.mask_BGT.shape[0] == 1:
     grads, denominator, metrics = one(first)

@@ -9,7 +9,8 @@ from grpo_jax.algorithms.spec import AlgorithmSpec, with_state
 from grpo_jax.algorithms.table import KL, Signals, advantages, estimated
 from grpo_jax.models.rows import branches, tree_logps
 from grpo_jax.models.value_head import tree_values
-from grpo_jax.training.accumulate import Cut, map_microbatches
+from grpo_jax.training.accumulate import map_microbatches
+from grpo_jax.training.dealing import Cut
 from grpo_jax.types import Experience, Rollout
 
 
@@ -21,7 +22,7 @@ def cut_to(rollout: Rollout, T: int) -> Rollout:
 
 def over_rollout(fn, rollout: Rollout, cut: Cut):
   """`fn(rollout)`, an array `[B, G, T, …]`, cut as the updates are, so that scoring needs no more memory than they."""
-  return map_microbatches(fn, rollout, cut) if cut.prompts or cut.members else fn(rollout)
+  return map_microbatches(fn, rollout, cut) if cut.prompts or cut.members or cut.row else fn(rollout)
 
 
 def score(params, rollout: Rollout, temperature, *, cfg, T: int, cut: Cut):

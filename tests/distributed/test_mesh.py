@@ -86,7 +86,8 @@ def stepped(mesh, cut, B=8, G=2, T=6):
   state = jax.device_put(state, state_shardings(mesh, state))
   step = jax.jit(policy_step, static_argnames=("cfg", "cut"))
   optimizer = OptimizerSpec(b1=0.0, clip_norm=1e9, learning_rate=1e-3)
-  after, metrics = step(state, put(mesh, batch), make_spec("grpo"), optimizer, 1.0, cfg=cfg, cut=cut)
+  with jax.set_mesh(mesh):
+    after, metrics = step(state, put(mesh, batch), make_spec("grpo"), optimizer, 1.0, cfg=cfg, cut=cut)
   return after.opt_state.mu, after.params, {name: total / count for name, (total, count) in metrics.items()}
 
 
@@ -106,17 +107,19 @@ def test_the_mesh_changes_no_gradient(on_one_device, sizes):
   assert tiny.gap((gradient, *rest), on_one_device) <= 1e-5
 
 
-def test_microbatches_on_a_mesh_change_no_gradient(on_one_device):
-  assert tiny.gap(stepped(make_mesh(2, 2, 2), Cut(prompts=4, members=1)), on_one_device) <= 1e-5
+@pytest.mark.parametrize("sizes, cut", [
+  ((2, 2, 2), Cut(prompts=4, members=1)), ((1, 2, 2, 2), Cut(prompts=4, row=24))])
+def test_microbatches_and_packed_rows_on_a_mesh_change_no_gradient(on_one_device, sizes, cut):
+  assert tiny.gap(stepped(make_mesh(*sizes), cut), on_one_device) <= 1e-5
 
 
-@pytest.mark.parametrize("sizes", [(2, 4, 1), (4, 2, 1), (1, 8, 1)])
-def test_few_prompts_of_large_groups_are_split_by_members(sizes):
+@pytest.mark.parametrize("sizes, row", [((2, 4, 1), 0), ((4, 2, 1), 11), ((1, 8, 1), 0)])
+def test_few_prompts_of_large_groups_are_split_by_members(sizes, row):
   one = jax.device_get(stepped(make_mesh(1, devices=jax.devices()[:1]), Cut(), B=2, G=8))
   mesh = make_mesh(*sizes)
   tokens = put(mesh, tiny.experience(tiny.prompts((3, 5)), G=8)).tokens_BGT
   assert len({str(shard.index) for shard in tokens.addressable_shards}) == 8  # every device has tokens of its own
-  assert tiny.gap(stepped(mesh, Cut(), B=2, G=8), one) <= 1e-5
+  assert tiny.gap(stepped(mesh, Cut(row=row), B=2, G=8), one) <= 1e-5
 
 
 @pytest.mark.parametrize("sizes, B, prompts, members", [

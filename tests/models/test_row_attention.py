@@ -60,7 +60,7 @@ def test_in_bfloat16():
 def test_several_blocks(G, T, N):
   cfg = tiny.config(num_layers=1, layer_windows=(40,))
   batch = tiny.prompts((3, 150), P=150), *tiny.completions(2, G, T), N
-  assert not N or batch[2].sum() <= N - 2
+  assert not N or batch[2].sum() <= N - 2 * 31
   plain, kernel = both(cfg, *batch)
   assert tiny.gap(kernel, plain) <= 1e-5
 

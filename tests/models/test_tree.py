@@ -77,7 +77,7 @@ def rows(*batch):
 def small_blocks(monkeypatch):
   """Rows of these tests are cut into blocks, and completions across them."""
   monkeypatch.setattr("grpo_jax.models.packing.SMALLEST", 2)
-  assert block_of(ROW, 6) == (2, 3)
+  assert block_of(ROW, 4, 6) == (2, 3)
 
 
 def case(cfg):
@@ -153,7 +153,7 @@ def test_a_row_without_room_is_not_a_number(cfg):
 
 @pytest.mark.parametrize("N, T", [(192, 64), (384, 128), (1000, 1024), (97, 12), (24, 6)])
 def test_blocks_reach_back_to_the_first_token_of_a_completion(N, T):
-  size, back = block_of(N, T)
+  size, back = block_of(N, 4, T)
   assert N % size == 0 and (back == N // size - 1 or back * size >= T - 1)
   assert size * (back + 1) <= N
 

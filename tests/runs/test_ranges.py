@@ -36,7 +36,7 @@ def config(changes=()):
 
 def test_every_number_has_a_range_that_holds_its_default():
   numbers = {key for key, value in USUAL.items() if isinstance(value, Real) and not isinstance(value, bool)}
-  lengths = {"prompt_buckets", "completion_buckets", "sampling.group_sizes"}
+  lengths = {"prompt_buckets", "completion_buckets", "sampling.group_sizes", "train.token_budgets"}
   assert numbers | lengths == set(RANGES)
   assert {key for key in ROW_RANGES if key not in USUAL} == set()
 
@@ -45,7 +45,7 @@ def test_every_number_has_a_range_that_holds_its_default():
 def test_nonsense_is_one_sentence_or_a_value_in_the_range(key):
   refused = 0
   for value in NONSENSE:
-    value = (value,) if key in ("prompt_buckets", "completion_buckets", "sampling.group_sizes") else value
+    value = (value,) if isinstance(USUAL[key], tuple) else value
     try:
       validate(config({key: value}))
     except ValueError as error:

@@ -29,6 +29,7 @@ def get_config():
   c.train.iterations = 8
   c.train.prompts = 8
   c.train.minibatch_prompts = 4
+  c.train.token_budgets = ()  # each size is compiled; tests/runs/test_token_budgets.py has some
   c.train.refresh_reference_every = 3
   c.optimizer.learning_rate = 1e-3
   c.evaluate.every = 4
