@@ -1,7 +1,7 @@
 """The one model function: policy, reference and sampler call the same decoder.
 
 A group is a tree: a prefix shared by G branches. Prefill is the call with G = 1 and no context; scoring is the call
-with the prefix as context; decoding is the call with T = 1 and (prefix, cache) as context.
+with the prefix as context; decoding is the call with T = 1 and parts of prefix and cache as context.
 """
 
 from functools import partial
@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from grpo_jax.models.attention import KV, attend, in_one_kernel, sight_of, sights
+from grpo_jax.models.cache import Part
+from grpo_jax.models.cached_attention import attend_cached
 from grpo_jax.models.config import ModelConfig
 from grpo_jax.models.layers import Head, by_rows, embedded, gated, over_layers, product, rms_norm, unstacked
 from grpo_jax.models.rope import rotate
@@ -18,7 +20,7 @@ from grpo_jax.models.tree_attention import tree_attention
 from grpo_jax.types import Prompts, wide
 
 
-def _layer(x_ND, layer, *, cfg: ModelConfig, shape, sights, kernel: bool):
+def _layer(x_ND, layer, *, cfg: ModelConfig, shape, sights, kernel: bool, reads):
   """One block. Tokens stay flat `[N, D]` outside attention: one contracting axis makes fast weight gradients."""
   p, context, kind = layer
   tables, own_mask, context_masks = sight_of(sights, kind)
@@ -42,8 +44,11 @@ def _layer(x_ND, layer, *, cfg: ModelConfig, shape, sights, kernel: bool):
   v = dense(h, "v").reshape(B, G, T, K, E).transpose(0, 3, 1, 2, 4)
   segments = [(keys, values, mask) for (keys, values), mask in zip(context, context_masks, strict=True)]
   segments = [*segments, (k, v, own_mask)]
-  out = (tree_attention(q, segments, cfg, kind) if kernel
-         else attend(q, segments, cfg.attention_scale, cfg.attention_cap))
+  scores = (cfg.attention_scale, cfg.attention_cap)
+  if reads:
+    out = attend_cached(q, segments, reads, *scores)
+  else:
+    out = tree_attention(q, segments, cfg, kind) if kernel else attend(q, segments, *scores)
   out = dense(out.transpose(0, 2, 4, 1, 3, 5).reshape(B * G * T, -1), "o")
   x_ND = x_ND + norm(out, "attention_out_norm")
   h = norm(x_ND, "mlp_norm")
@@ -58,13 +63,14 @@ def decoder(params, cfg: ModelConfig, tokens_BGT, positions_BGT, valid_BGT, cont
     params: the tree of `config.param_shapes`; `params["layers"]` may be a list (`unstacked`).
     tokens_BGT, positions_BGT, valid_BGT: G branches of T tokens; invalid tokens are never read, and positions are
       less than T plus the lengths of the context.
-    context: segments every token may also attend to (a prefix with G = 1, a cache with G branches).
+    context: segments every token may also attend to (a prefix with G = 1); all `Part`s when decoding (T = 1).
   """
   B, G, T = tokens_BGT.shape
   x_ND = by_rows(jnp.where(valid_BGT.reshape(-1, 1), embedded(params, cfg, tokens_BGT.reshape(-1)), 0), (B, G, T))
   layers = unstacked(cfg, params)["layers"]
   seen, kernel = sights(cfg, positions_BGT, valid_BGT, context, wide(x_ND).dtype), in_one_kernel(cfg, T, context)
-  body = partial(_layer, cfg=cfg, shape=(B, G, T), sights=seen, kernel=kernel)
+  reads = [part.read for part in context if isinstance(part, Part)]
+  body = partial(_layer, cfg=cfg, shape=(B, G, T), sights=seen, kernel=kernel, reads=reads)
   body = jax.checkpoint(body) if cfg.remat else body
   pairs = [(kv.keys, kv.values) for kv in context]
   kinds = np.asarray([cfg.kind_of(i) for i in range(cfg.num_layers)]) if len(cfg.windows) > 1 else None
