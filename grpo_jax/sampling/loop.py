@@ -1,4 +1,4 @@
-"""The decoding loop of one replica: all rows at once; the finished are dropped when the others fit fewer seats."""
+"""The decoding loop of one replica: rows in seats, which the next take; when all that are left fit fewer, they move."""
 
 from functools import partial
 
@@ -11,7 +11,16 @@ from grpo_jax.models.config import ModelConfig
 from grpo_jax.models.decoder import decoder
 from grpo_jax.models.layers import Head
 from grpo_jax.sampling.draw import draw_tokens, filtered
-from grpo_jax.sampling.seats import Seats, places_of, rectangles, seated
+from grpo_jax.sampling.seats import (
+  Seats,
+  done_places,
+  first_seats,
+  handed_out,
+  next_prompts,
+  places_of,
+  rectangles,
+  seated,
+)
 from grpo_jax.types import SampleRequest
 
 
@@ -63,8 +72,8 @@ def _recorded(drawn: Drawn, seats: Seats, token_N, logp_N, stop_ids) -> Drawn:
     drawn.length_R + new_R, jnp.where(new_R, token_R, drawn.last_R), drawn.stopped_R | (new_R & stops_R))
 
 
-def _step(carry, *, params, output: Head, cfg: ModelConfig, asked: Asked, prefix: Part, before: list, request,
-          together):
+def _step(carry, *, params, output: Head, cfg: ModelConfig, asked: Asked, prefix: Part, before: list,
+          request: SampleRequest, refills: bool, together):
   """One token for every seat; `before`: the closed chunks of the cache."""
   drawn, seats, cache = carry
   (A, S), (_, G, T) = seats.row_AS.shape, asked.uniforms_BGT.shape
@@ -82,46 +91,60 @@ def _step(carry, *, params, output: Head, cfg: ModelConfig, asked: Asked, prefix
   greedy_N = jnp.take(asked.greedy_BG.reshape(-1), row_N) if request.greedy_members and not all_greedy else all_greedy
   token, logp = draw_tokens(logits, uniform_N, greedy_N)
   step = cache.step + jnp.minimum(-most(-token), 0)  # is the step, but known after the cache was read: so no copy
-  return _recorded(drawn, seats, token, logp, request.stop_ids), seats, written(cache, new, step)
+  drawn = _recorded(drawn, seats, token, logp, request.stop_ids)
+  return drawn, handed_out(seats, drawn.live_R, G) if refills else seats, written(cache, new, step)
 
 
-def _stage(carry, go, step):
-  """Steps while `go(drawn)`: chunk by chunk of the cache, so that what is read does not change within a loop."""
-  if not carry[-1].closed:
-    return jax.lax.while_loop(lambda c: go(c[0]), partial(step, before=[]), carry)
+def _stage(carry, step, asked: Asked, go, first: bool, together):
+  """Steps while `go(drawn)`: chunk by chunk of the cache, so that what is read does not change within a loop.
+
+  In the first stage free seats and places are taken by the next members and prompts, if not all sit from the start.
+  """
+  (B, G, _), (A, S) = asked.uniforms_BGT.shape, carry[1].row_AS.shape
+  prompts_wait = first and A < B
+
+  def inside(end, carry):
+    drawn, seats, cache = carry
+    goes = (cache.step < end) & go(drawn)
+    if not prompts_wait:
+      return goes
+    ready = jnp.any(done_places(seats, drawn.live_R, G)) & (seats.taken < B)
+    return goes & (_most(ready.astype(jnp.int32), together) == 0)
 
   def chunk(carry):
-    *rest, cache = carry
+    drawn, seats, cache = carry
+    seats = next_prompts(seats, drawn.live_R, G) if prompts_wait else seats
+    prefix = asked.prefix if first and A == B else asked.prefix.of(seats.prompt_A)
     end = (cache.step // cache.columns + 1) * cache.columns
-    inside = lambda c: (c[-1].step < end) & go(c[0])  # noqa: E731
-    *rest, after = jax.lax.while_loop(inside, partial(step, before=cache.closed), (*rest, cache.replace(closed=[])))
-    return *rest, closed(after.replace(closed=cache.closed))
+    turn = partial(step, before=cache.closed, prefix=prefix, refills=first and (A, S) != (B, G))
+    carry = (drawn, seats, cache.replace(closed=[]))
+    drawn, seats, after = jax.lax.while_loop(partial(inside, end), turn, carry)
+    return drawn, seats, closed(after.replace(closed=cache.closed))
 
   return jax.lax.while_loop(lambda c: go(c[0]), chunk, carry)
 
 
-def decode(params, output: Head, asked: Asked, *, cfg: ModelConfig, request: SampleRequest, together=()):
+def decode(params, output: Head, asked: Asked, *, cfg: ModelConfig, request: SampleRequest, together=(), replicas=1):
   """(tokens, mask, log-probabilities `[B, G, T]`, truncated `[B, G]`, row-steps that were computed).
 
-  `together`: the vmapped axes whose members go on until all have stopped.
+  `together`: the vmapped axes whose members go on until all have stopped; `replicas`: how many share the slots.
   """
   B, G, T = asked.uniforms_BGT.shape
-  shapes = rectangles(B, G, T, bool(request.stop_ids))
+  shapes = rectangles(B, G, T, bool(request.stop_ids), -(-request.slots // replicas))
   groups = lambda a: a.reshape(B, G, *a.shape[1:])  # noqa: E731
   zeros = [jnp.zeros((B * G, T), dtype) for dtype in (jnp.int32, jnp.float32)]
   drawn = Drawn(*zeros, jnp.zeros(B * G, jnp.int32), jnp.repeat(asked.last_B, G), jnp.zeros(B * G, bool))
-  seats, row_steps = seated(jnp.ones((B, G), bool), *shapes[0]), jnp.int32(0)
-  cache = empty_cache(cfg, *shapes[0], T, ring=False)
+  seats, row_steps = first_seats(B, G, *shapes[0]), jnp.int32(0)
+  cache = empty_cache(cfg, *shapes[0], T, ring=shapes[0] != (B, G))
+  step = partial(_step, params=params, output=output, cfg=cfg, asked=asked, request=request, together=together)
   for i, (A, S) in enumerate(shapes):
-    prefix, before, (A2, S2) = asked.prefix, cache.step, (*shapes, (0, 1))[i + 1]
+    before, (A2, S2) = cache.step, (*shapes, (0, 1))[i + 1]
     if i:
       new = seated(groups(drawn.live_R), A, S)
       cache = moved(cache, jnp.maximum(jnp.take(seats.seat_R, jnp.maximum(new.row_AS, 0)), 0))
-      seats, prefix = new, asked.prefix.of(new.prompt_A)
+      seats = new
     go = lambda drawn: _most(jnp.sum(places_of(groups(drawn.live_R), S2)), together) > A2  # noqa: B023, E731
-    step = partial(_step, params=params, output=output, cfg=cfg, asked=asked, prefix=prefix, request=request,
-                   together=together)
-    drawn, seats, cache = _stage((drawn, seats, cache), go, step)
+    drawn, seats, cache = _stage((drawn, seats, cache), step, asked, go, not i, together)
     row_steps += (cache.step - before) * (A * S)
   mask_RT = jnp.arange(T)[None] < drawn.length_R[:, None]
   return *(groups(a) for a in (drawn.tokens_RT, mask_RT, drawn.logps_RT, ~drawn.stopped_R)), row_steps

@@ -26,6 +26,7 @@ def over_replicas(decode, params, output, asked: Asked, arms: str, whole: bool):
   if mesh.empty or mesh.size == 1 or not set(ROW_AXES) <= set(mesh.axis_names):
     return decode(params, output, asked, together=(arms,) if arms else ())
   prompts, members, _ = row_spec(mesh, (B, G, 1))
+  decode = partial(decode, replicas=math.prod(mesh.shape[name] for axes in (prompts, members) for name in _names(axes)))
   if mesh.shape["tensor"] > 1 or (mesh.shape["fsdp"] > 1 and not whole):
     run = _in_step(_in_step(decode, members, mesh, 1), prompts, mesh, 0)
     return run(params, output, asked, together=())
@@ -47,9 +48,14 @@ def _prompt_axes(prefix):
   return jax.tree.map(lambda a: max(a.ndim - 5, 0), prefix)
 
 
+def _names(axes) -> tuple[str, ...]:
+  """The axes of one entry of a partition."""
+  return (axes,) if isinstance(axes, str) else tuple(axes or ())
+
+
 def _in_step(decode, names, mesh, axis: int):
   """`decode` vmapped over devices along these axes of the mesh; each has its own prompts (`axis` 0) or members (1)."""
-  names = (names,) if isinstance(names, str) else tuple(names or ())
+  names = _names(names)
   if not names:
     return decode
   size, name = math.prod(mesh.shape[name] for name in names), ("prompts", "members")[axis]

@@ -67,15 +67,26 @@ def test_at_geometric_lengths_a_token_costs_at_most_two_row_steps(cfg, params):
   assert 1 <= row_steps / tokens <= 2.0
 
 
-SPLIT = pytest.param((2, 2, 2), False, 8, marks=pytest.mark.slow)
+@pytest.mark.parametrize("B, slots", [(8, 16), (8, 8), (4, 2), (3, 7)])
+def test_slots_change_no_sample(cfg, params, B, slots):
+  """Members wait for a seat; with fewer slots than prompts, prompts for a place."""
+  prompts = first(tiny.prompts(LENGTHS), B)
+  want, all_at_once = sampled(params, cfg, prompts, REQUEST)
+  rollout, row_steps = sampled(params, cfg, prompts, REQUEST.replace(slots=slots))
+  check(rollout, want)
+  assert rollout.mask_BGT.sum() <= row_steps < 1.5 * all_at_once
 
 
-@pytest.mark.parametrize("sizes, whole, B", [((8, 1, 1), False, 8), ((2, 4, 1), True, 2), ((4, 2, 1), False, 4), SPLIT])
-def test_a_mesh_changes_no_sample(cfg, params, sizes, whole, B):
-  """Replicas by themselves, members split, replicas in step."""
-  request = REQUEST.replace(max_new_tokens=12, whole=whole)
+SPLIT = pytest.param((2, 2, 2), False, 8, 16, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("sizes, whole, B, slots", [
+  ((8, 1, 1), False, 8, 0), ((8, 1, 1), False, 8, 16), ((2, 4, 1), True, 2, 0), ((4, 2, 1), False, 4, 8), SPLIT])
+def test_a_mesh_changes_no_sample(cfg, params, sizes, whole, B, slots):
+  """Replicas by themselves, members split, replicas in step; all rows at once, and two or one to a device."""
+  request = REQUEST.replace(max_new_tokens=12, whole=whole, slots=slots)
   prompts, mesh = first(tiny.prompts(LENGTHS), B), make_mesh(*sizes)
-  want, _ = sampled(params, cfg, prompts, request)
+  want, _ = sampled(params, cfg, prompts, request.replace(slots=0))
   placed = jax.tree.map(jax.device_put, params, state_shardings(mesh, params))
   placed = jax.tree.map(jax.device_put, placed, without_fsdp(placed)) if whole else placed
   with jax.set_mesh(mesh):
