@@ -119,7 +119,8 @@ def request(config, stop_ids, kind: str, members: int, greedy: int) -> SampleReq
   """What is sampled for training or for evaluation, where `greedy` members stand before the others."""
   e = config.evaluate
   base = {"max_new_tokens": max(config.completion_buckets), "stop_ids": stop_ids}
-  base |= {"group_size": members + greedy, "greedy_members": greedy, "whole": config.mesh.sampler == "gathered"}
+  base |= {"group_size": members + greedy, "greedy_members": greedy, "slots": config.sampling.slots}
+  base |= {"whole": config.mesh.sampler == "gathered"}
   if kind == "train":
     return SampleRequest(**base)
   return SampleRequest(stream=1, top_k=e.top_k, top_p=e.top_p, min_p=e.min_p, **base)
