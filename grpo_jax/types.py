@@ -35,6 +35,8 @@ class SampleRequest:
   top_p: float = struct.field(pytree_node=False, default=1.0)  # evaluation only; 1 is off
   min_p: float = struct.field(pytree_node=False, default=0.0)  # evaluation only; 0 is off
   arms: str = struct.field(pytree_node=False, default="")  # a vmapped axis whose members go on until all have stopped
+  slots: int = struct.field(pytree_node=False, default=0)  # most rows decoded at once, of all replicas; 0 is all
+  whole: bool = struct.field(pytree_node=False, default=False)  # no part of the policy is split over the mesh's `fsdp`
 
 
 @struct.dataclass

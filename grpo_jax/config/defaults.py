@@ -38,6 +38,7 @@ def default_config() -> ConfigDict:
     "group_sizes": (),  # compiled sizes of a dynamic group, increasing, e.g. (4, 8); empty is always group_size
     "group_signal": 0.9,  # share of groups that should have signal: a dynamic group is the least that reaches it
     "temperature": 1.0,  # > 0; of sampling and of every log-probability
+    "slots": 0,  # completions decoded at once, on all devices together: memory and pace only; 0 is all
   })
   c.train = _train()
   c.optimizer = _optimizer(1e-6)

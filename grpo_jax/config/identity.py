@@ -13,9 +13,9 @@ FREE_KEYS = (
 # Part of the identity, which names the default folder, but free to change when a run in a folder goes on: layout,
 # memory, and how often and on how much it is evaluated. They change last bits at most.
 RESUMABLE_KEYS = (
-  "name", "evaluate", "mesh", "train.micro_prompts", "train.micro_members", "train.logit_chunk", "train.token_budgets",
-  "sft.micro_batch", "preference.micro_batch", "model.remat", "model.scan_layers", "model.attention",
-  "rewards.max_error_rate",
+  "name", "evaluate", "mesh", "sampling.slots", "train.micro_prompts", "train.micro_members", "train.logit_chunk",
+  "train.token_budgets", "sft.micro_batch", "preference.micro_batch", "model.remat", "model.scan_layers",
+  "model.attention", "rewards.max_error_rate",
 )
 # Where a stage ends: (the stages it ends, optimizers whose schedules depend on it).
 ENDS = {

@@ -45,7 +45,7 @@ RANGES = {key: Range(text) for key, text in {
   "curriculum.revisit": SHARE, "curriculum.skips": SIZE,
   "prompt_buckets": "int [2, 1e7]", "completion_buckets": "int [1, 1e7]",  # each of the lengths
   "sampling.group_size": "int [1, 65536]", "sampling.group_sizes": "int [2, 65536]",
-  "sampling.group_signal": "(0, 1)", "sampling.temperature": "[1e-3, 100]",
+  "sampling.group_signal": "(0, 1)", "sampling.temperature": "[1e-3, 100]", "sampling.slots": PARTS,
   "train.iterations": SIZE, "train.prompts": "int [1, 1e6]", "train.minibatch_prompts": PARTS,
   "train.update_epochs": "int [1, 1e4]", "train.micro_prompts": PARTS, "train.micro_members": PARTS,
   "train.logit_chunk": "int [0, 1e7]", "train.token_budgets": "(0, 1)", "train.value_clip": "(0, 1e9]",

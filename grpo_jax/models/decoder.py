@@ -1,7 +1,7 @@
 """The one model function: policy, reference and sampler call the same decoder.
 
-Prefill is the call with G = 1 and no context, decoding the call with T = 1 and (prefix, cache) as context. Scoring and
-training are the call with packed rows: the prompt and the real tokens of all its completions, in one pass.
+Prefill is the call with G = 1 and no context, decoding the call with T = 1 and parts of prefix and cache as context.
+Scoring and training are the call with packed rows: the prompt and the real tokens of all its completions, in one pass.
 """
 
 from functools import partial
@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from grpo_jax.models.attention import KV, attention, form_of, parts_of, sight_of, sights
+from grpo_jax.models.cache import Part
+from grpo_jax.models.cached_attention import attend_cached
 from grpo_jax.models.config import ModelConfig
 from grpo_jax.models.layers import Head, by_rows, embedded, gated, over_layers, product, rms_norm, unstacked
 from grpo_jax.models.packing import Packing
@@ -18,7 +20,7 @@ from grpo_jax.models.rope import rotate
 from grpo_jax.types import Prompts, wide
 
 
-def _layer(x_ND, layer, *, cfg: ModelConfig, shape, form, sights, owners, last: bool = False):
+def _layer(x_ND, layer, *, cfg: ModelConfig, shape, form, sights, owners, reads, last: bool = False):
   """One block. Tokens stay flat `[N, D]` outside attention: one contracting axis makes fast weight gradients.
 
   `last`: nobody looks at what it makes of prompts of packed rows, so it leaves them out.
@@ -47,7 +49,11 @@ def _layer(x_ND, layer, *, cfg: ModelConfig, shape, form, sights, owners, last: 
     x_ND, h = (a.reshape(B, -1, a.shape[-1])[:, form.shared :].reshape(-1, a.shape[-1]) for a in (x_ND, h))
     kept, shape = form.blocks_alone(), (*shape[:2], shape[2] - form.shared)
   q = [rotate(a, t) for a, t in zip(heads(h, "q", R, kept), tables[-1:] if kept != form else tables, strict=True)]
-  out = attention(q, k, v, context, masks, form, cfg, owners, kind)
+  if reads:
+    segments = [(*pair, mask) for pair, mask in zip([*context, (k[0], v[0])], masks, strict=True)]
+    out = [attend_cached(q[0], segments, reads, cfg.attention_scale, cfg.attention_cap)]
+  else:
+    out = attention(q, k, v, context, masks, form, cfg, owners, kind)
   out = [a.transpose(0, 2, 4, 1, 3, 5).reshape(B, -1, K * R * E) for a in out]
   out = dense(jnp.concatenate(out, 1).reshape(-1, K * R * E), "o")
   x_ND = x_ND + norm(out, "attention_out_norm")
@@ -64,7 +70,7 @@ def decoder(params, cfg: ModelConfig, tokens_BGT, positions_BGT, valid_BGT, cont
     params: the tree of `config.param_shapes`; `params["layers"]` may be a list (`unstacked`).
     tokens_BGT, positions_BGT, valid_BGT: G branches of T tokens; invalid tokens are never read, and positions are
       less than T plus the lengths of the context.
-    context: segments every token may also attend to (a prefix with G = 1, a cache with G branches).
+    context: segments every token may also attend to (a prefix with G = 1); all `Part`s when decoding (T = 1).
     packing: of packed rows (`fed`, G = 1): hidden states are then `[R, 1, N, D]`, of the completions only.
   """
   B, G, T = tokens_BGT.shape
@@ -72,7 +78,7 @@ def decoder(params, cfg: ModelConfig, tokens_BGT, positions_BGT, valid_BGT, cont
   layers, form = unstacked(cfg, params)["layers"], form_of(cfg, (B, G, T), context, packing)
   seen = sights(cfg, form, positions_BGT, valid_BGT, context, packing, wide(x_ND).dtype)
   body = partial(_layer, cfg=cfg, shape=(B, G, T), form=form, sights=seen,
-                 owners=packing and packing.owners_RN)
+                 owners=packing and packing.owners_RN, reads=[part.read for part in context if isinstance(part, Part)])
   body, final = (jax.checkpoint(f) if cfg.remat else f for f in (body, partial(body, last=True)))
   pairs = [(kv.keys, kv.values) for kv in context]
   kinds = np.asarray([cfg.kind_of(i) for i in range(cfg.num_layers)]) if len(cfg.windows) > 1 else None

@@ -169,7 +169,8 @@ def choices_of(config: ConfigDict, cfg: ModelConfig, stop_ids: tuple[int, ...], 
   asks = frozenset(needs(spec) | {name for name, asked in more.items() if asked})
   greedy = int("greedy" in asks)
   request = SampleRequest(
-    group_size=G + greedy, greedy_members=greedy, max_new_tokens=max(config.completion_buckets), stop_ids=stop_ids)
+    group_size=G + greedy, greedy_members=greedy, max_new_tokens=max(config.completion_buckets), stop_ids=stop_ids,
+    slots=config.sampling.slots, whole=config.mesh.sampler == "gathered")
   cut = Cut(t.micro_prompts, t.micro_members, t.logit_chunk)
   return Choices(cfg, request, cut, asks, gather=config.mesh.sampler == "gathered")
 
@@ -179,4 +180,5 @@ def heldout_request(config: ConfigDict, stop_ids: tuple[int, ...]) -> SampleRequ
   e = config.evaluate
   return SampleRequest(
     group_size=1 + e.samples, greedy_members=1, max_new_tokens=max(config.completion_buckets), stop_ids=stop_ids,
-    stream=1, top_k=e.top_k, top_p=e.top_p, min_p=e.min_p)
+    stream=1, top_k=e.top_k, top_p=e.top_p, min_p=e.min_p, slots=config.sampling.slots,
+    whole=config.mesh.sampler == "gathered")

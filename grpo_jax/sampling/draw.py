@@ -62,15 +62,14 @@ def argmax(logits_NV):
   return token, jnp.take_along_axis(jax.nn.log_softmax(logits_NV.astype(jnp.float32)), token[:, None], -1)[:, 0]
 
 
-def draw_tokens(logits_NV, uniform_N, G: int, greedy_members: int):
-  """Tokens and log-probabilities of N = B·G rows: argmax for the first members of each group, samples for the rest."""
-  if greedy_members >= G:
+def draw_tokens(logits_NV, uniform_N, greedy_N):
+  """Tokens and log-probabilities of N rows: the likeliest of the greedy ones (True: of all), samples of the rest."""
+  if greedy_N is True:
     return argmax(logits_NV)
   drawn = sample(logits_NV, uniform_N)
-  if not greedy_members:
+  if greedy_N is False:
     return drawn
-  is_greedy = jnp.arange(logits_NV.shape[0]) % G < greedy_members
-  return tuple(jnp.where(is_greedy, a, b) for a, b in zip(argmax(logits_NV), drawn, strict=True))
+  return tuple(jnp.where(greedy_N, a, b) for a, b in zip(argmax(logits_NV), drawn, strict=True))
 
 
 def filtered(logits_NV, request: SampleRequest):

@@ -1,13 +1,17 @@
-"""Prompts to rollouts: prefill once per prompt, then one jitted loop that stops when every branch has stopped."""
+"""Prompts to rollouts: prefill once per prompt, then the decoding loop, on each replica of a mesh by itself."""
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 
-from grpo_jax.models.cache import empty_cache, written
+from grpo_jax.models.cache import shared_part
 from grpo_jax.models.config import ModelConfig
-from grpo_jax.models.decoder import decoder, head, prefill
+from grpo_jax.models.decoder import head, prefill
 from grpo_jax.models.layers import unstacked
-from grpo_jax.sampling.draw import draw_tokens, filtered, token_uniforms
+from grpo_jax.sampling.draw import token_uniforms
+from grpo_jax.sampling.loop import Asked, decode
+from grpo_jax.sampling.replicas import over_replicas
 from grpo_jax.types import Prompts, Rollout, SampleRequest
 
 
@@ -23,34 +27,18 @@ def generate(params, cfg: ModelConfig, prompts: Prompts, seed, request: SampleRe
   Returns:
     Rollout with arrays `[B, G, T]`.
   """
-  G, T = request.group_size, request.max_new_tokens
-  B = prompts.tokens_BP.shape[0]
-  prefix = prefill(params, cfg, prompts)
-  fast = unstacked(cfg, params)
+  return counted(params, cfg, prompts, seed, request)[0]
+
+
+def counted(params, cfg: ModelConfig, prompts: Prompts, seed, request: SampleRequest):
+  """The rollout of `generate`, and how many row-steps were computed for it."""
+  B, G, T = prompts.tokens_BP.shape[0], request.group_size, request.max_new_tokens
+  prefix = shared_part(prefill(params, cfg, prompts))
   output = jax.lax.optimization_barrier(head(params, cfg).astype(cfg.compute_dtype))  # transposed once, not every step
   start_B = jnp.sum(prompts.mask_BP, 1, dtype=jnp.int32) - 1
   uniforms_BGT = token_uniforms(seed, request.stream, prompts.uids_B, G, T)
-  stop_ids = jnp.asarray(request.stop_ids or (-1,), jnp.int32)
-  truncating = request.top_k or request.top_p < 1 or request.min_p > 0
-  least = lambda a: jax.lax.pmin(jnp.min(a), request.arms) if request.arms else jnp.min(a)  # noqa: E731
-
-  def step(carry):
-    t, current_BG, done_BG, cache, rollout = carry
-    positions = jnp.broadcast_to((start_B + t)[:, None, None], (B, G, 1))
-    hidden, new = decoder(fast, cfg, current_BG[..., None], positions, jnp.ones((B, G, 1), bool), (prefix, cache))
-    logits = output.logits(hidden.reshape(B * G, -1)).astype(jnp.float32) / request.temperature
-    logits = filtered(logits, request) if truncating else logits
-    uniform = jax.lax.dynamic_index_in_dim(uniforms_BGT, t, 2, keepdims=False).reshape(-1)
-    token, logp = (a.reshape(B, G) for a in draw_tokens(logits, uniform, G, request.greedy_members))
-    row = (jnp.where(done_BG, 0, token), ~done_BG, jnp.where(done_BG, 0, logp))
-    rollout = [jax.lax.dynamic_update_index_in_dim(a, x, t, 2) for a, x in zip(rollout, row, strict=True)]
-    stopped = jnp.any(token[..., None] == stop_ids[None, None], -1)
-    slot = t + jnp.minimum(least(token), 0)  # is t, but known after the cache was read: so it is not copied
-    return t + 1, token, done_BG | stopped, written(cache, new, slot), rollout
-
-  current_BG = jnp.broadcast_to(prompts.tokens_BP[:, -1:], (B, G))
-  empty = [jnp.zeros((B, G, T), dtype) for dtype in (jnp.int32, bool, jnp.float32)]
-  carry = (jnp.int32(0), current_BG, jnp.zeros((B, G), bool), empty_cache(cfg, start_B, G, T), empty)
-  carry = jax.lax.while_loop(lambda c: (c[0] < T) & (least(c[2].astype(jnp.int32)) == 0), step, carry)
-  _, _, done_BG, _, (tokens, mask, logps) = carry
-  return Rollout(prompts, tokens, mask, logps, ~done_BG)
+  greedy_BG = jnp.broadcast_to(jnp.arange(G)[None] < request.greedy_members, (B, G))
+  asked = Asked(prefix, prompts.tokens_BP[:, -1], start_B, uniforms_BGT, greedy_BG)
+  loop = partial(decode, cfg=cfg, request=request)
+  *drawn, row_steps = over_replicas(loop, unstacked(cfg, params), output, asked, request.arms, request.whole)
+  return Rollout(prompts, *drawn), row_steps
