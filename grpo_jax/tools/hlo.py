@@ -187,21 +187,23 @@ def _inside(instruction: _Instruction, computation: str, axes, shape) -> Collect
 
 
 def collectives(text: str, axes: dict[str, int]) -> list[Collective]:
-  """The collectives of a program, added up by kind and mesh axes, dearest first.
+  """The collectives of a program, each channel once, added up by kind and mesh axes, dearest first.
 
   Args:
     text: `compiled.as_text()`.
     axes: name -> size of the mesh that it was compiled for, in order; slices follow each other along the first.
   """
   found, entry = _computations(text)
-  turns, shape, total = _turns(found, entry), tuple(axes.values()), {}
+  turns, shape, single, total = _turns(found, entry), tuple(axes.values()), {}, {}
   for name, instructions in found.items():
     for instruction in instructions if turns.get(name) else ():
       one = _between_slices(instruction, axes) or _inside(instruction, name, axes, shape)
-      if one:
-        key = (one.kind, one.axes, one.between_slices)
-        new = (one.count, one.bytes, one.wire_bytes)
-        old = total.get(key, (0, 0, 0))
-        total[key] = tuple(a + turns[name] * b for a, b in zip(old, new, strict=True))
+      channel = re.search(r"channel_id=(\d+)", instruction.rest)
+      if one:  # the start, the wait and the end of an asynchronous one may each be a fusion that names the whole
+        key = (one.between_slices, channel[1]) if channel else len(single)
+        single[key] = max(single.get(key, (0, one)), (turns[name], one), key=lambda pair: pair[0])
+  for times, one in single.values():
+    key, new = (one.kind, one.axes, one.between_slices), (one.count, one.bytes, one.wire_bytes)
+    total[key] = tuple(a + times * b for a, b in zip(total.get(key, (0, 0, 0)), new, strict=True))
   rows = [Collective(kind, over, *sums, far) for (kind, over, far), sums in total.items()]
   return sorted(rows, key=lambda c: -c.wire_bytes)

@@ -145,3 +145,15 @@ def test_fused_and_asynchronous_forms_of_tpus():
   found = {c.kind: (c.axes, c.count, c.bytes) for c in found}
   assert found == {"reduce-scatter": (("fsdp",), 1, 2 * 16 * 256), "collective-permute": (("data",), 1, 2 * 7 * 64),
                    "all-gather": (("fsdp",), 1, 2 * 16 * 64)}
+
+
+def test_a_collective_in_three_fusions_is_one():
+  """An asynchronous gather on a TPU: its start, what runs beside it and its end all hold it, with one channel."""
+  inside = "%{0} (p: bf16[4,64]) -> bf16[16,64] {{\n  %g = bf16[16,64]{{1,0}} all-gather(%p), channel_id=7, " \
+           "replica_groups=[2,4]<=[8], dimensions={{0}}\n}}\n"
+  call = "  %{0}.1 = bf16[16,64]{{1,0}} fusion(%p), kind=kCustom, calls=%{0}\n"
+  names = ("begin", "beside", "end")
+  other = "  %h = bf16[16,64]{1,0} all-gather(%p), channel_id=8, replica_groups=[2,4]<=[8], dimensions={0}\n"
+  text = "".join(map(inside.format, names)) + "ENTRY %main (p: bf16[4,64]) -> bf16[16,64] {\n"
+  (found,) = collectives(text + "".join(map(call.format, names)) + other + "}\n", {"data": 2, "fsdp": 4})
+  assert (found.kind, found.axes, found.count, found.bytes) == ("all-gather", ("fsdp",), 2, 2 * 2 * 16 * 64)
