@@ -131,7 +131,7 @@ def main(argv):
   from grpo_jax.distributed.multihost import LostPeers, initialize, leave_lost, peers_lost
   from grpo_jax.distributed.preemption import Preempted
   from grpo_jax.rewards.self_test import RewardError
-  from grpo_jax.runs.stage import NothingLearned
+  from grpo_jax.runs.faults import NotFinite, NothingLearned
 
   quiet()
   config = CONFIG.value
@@ -152,7 +152,7 @@ def main(argv):
   except KeyboardInterrupt:
     print("stopped between steps; what was saved before is whole, and the same command continues", flush=True)
     sys.exit(130)
-  except NothingLearned as error:
+  except (NothingLearned, NotFinite) as error:
     print(f"error: {error}", file=sys.stderr, flush=True)
     sys.exit(NOTHING_LEARNED_STATUS)
   except Exception as error:

@@ -75,7 +75,7 @@ def test_a_cycle_is_found_where_there_is_one():
 
 def test_the_graph_is_not_empty():
   assert {"grpo_jax.training.policy_step", "grpo_jax.models.logps"} <= GRAPH.keys()
-  assert "grpo_jax.models.logps" in GRAPH["grpo_jax.training.policy_step"]
+  assert "grpo_jax.models.rows" in GRAPH["grpo_jax.training.policy_step"]
   assert "grpo_jax.runs.rl" in GRAPH["grpo_jax.main"]
 
 

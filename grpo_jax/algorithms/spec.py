@@ -56,7 +56,7 @@ class AlgorithmSpec:
   beta: float = number(0.04, "[0, 1e3]")
   epsilon_low: float = number(0.2, "[0, 1e9]")
   epsilon_high: float = number(0.2, "[0, 1e9]")
-  advantage_epsilon: float = number(1e-6, "(0, 1]")
+  advantage_epsilon: float = number(1e-6, "[0, 1]")
   reduction_divisor: float = number(1.0, "(0, 1e9]")  # tokens, for reduction "constant"; a config's None is the longest
   kl_target: float = number(0.05, "(0, 1e3]")  # nats per token, for adaptive beta
   kl_horizon: float = number(10.0, "[1, 1e9]")  # updates

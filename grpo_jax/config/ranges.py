@@ -91,3 +91,17 @@ def problems(items: dict, ranges: dict[str, Range]) -> dict[str, str]:
     if text := next(filter(None, said), ""):
       found[key] = text
   return found
+
+
+TEXTS = ("lora.targets", "tokenizer.stop", "evaluate.benchmarks")  # lists of text
+
+
+def other_kinds(items: dict, usual: dict) -> dict[str, str]:
+  """{key: sentence} of values that are no value at all, or lists of something else; `usual`: the defaults, flat."""
+  found = {}
+  for key, value in items.items():
+    if value is None and usual.get(key) is not None:
+      found[key] = f"{key}=None must have a value; leave it out for its default, {usual[key]!r}."
+    elif key in TEXTS and not all(isinstance(text, str) and text for text in value):
+      found[key] = f"{key}={value!r} must be a list of text; give one, such as ('text',), or leave it out."
+  return found

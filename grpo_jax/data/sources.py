@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import math
 from collections.abc import Mapping
+from numbers import Integral, Real
 from typing import Any, Protocol, runtime_checkable
 
 from grpo_jax.data.arithmetic import Columns, FewShot, arithmetic_config
@@ -242,6 +243,8 @@ def make_source(config: Mapping[str, Any], split: str) -> Source:
   for key, value in options.items():
     if key not in known:
       raise ValueError(f"data: {key}={value!r} is no option of {kind}, must be one of {', '.join(known)}.")
+    if known[key] in _PLAIN and not is_plain(value, known[key]):
+      raise ValueError(f"data: {key}={value!r} must be {_PLAIN[known[key]]}; change it.")
   for key in required:
     if options.get(key) in (None, ""):
       raise ValueError(f"data: {key}={options.get(key)!r} must be given for kind={kind!r}; add it.")
@@ -268,11 +271,22 @@ _PASSED_ON = {  # what a kind's further options are options of
 }
 
 
-def _options(kind: str) -> tuple[list[str], list[str]]:
-  """Names of all options of a kind, and of those without a default: read off the signatures."""
+_PLAIN = {int: "a whole number", float: "a number", bool: "True or False", str: "text"}
+
+
+def is_plain(value, kind: type) -> bool:
+  """Whether a value is of one of the plain kinds; True is no number, 3 is one of any kind."""
+  wide = {int: Integral, float: Real}.get(kind, kind)
+  return isinstance(value, wide) and (kind is bool or not isinstance(value, bool))
+
+
+def _options(kind: str) -> tuple[dict[str, Any], list[str]]:
+  """{name: annotation} of all options of a kind, and the names of those without a default: off the signatures."""
   parameters = dict(inspect.signature(KINDS[kind]).parameters)
   for function in _PASSED_ON.get(kind, ()):
     further = inspect.signature(function).parameters
     parameters |= {k: p for k, p in further.items() if function is not _table or p.kind is p.KEYWORD_ONLY}
   named = {key: p for key, p in parameters.items() if key != "split" and p.kind is not p.VAR_KEYWORD}
-  return [*named, *_TEMPLATE], [key for key, p in named.items() if p.default is p.empty]
+  of_template = {key: p.annotation for key, p in inspect.signature(Template).parameters.items()}
+  return {key: p.annotation for key, p in named.items()} | of_template, [
+    key for key, p in named.items() if p.default is p.empty]

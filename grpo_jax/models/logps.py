@@ -1,22 +1,19 @@
-"""Log-probabilities and entropies of taken tokens, from chunks: the whole `[.., V]` array never exists."""
+"""Log-probabilities and entropies of taken tokens, from chunks: a large `[.., V]` array never exists."""
 
 import jax
 import jax.numpy as jnp
 
-from grpo_jax.models.config import ModelConfig
-from grpo_jax.models.decoder import branches, head
 from grpo_jax.models.layers import Head
-from grpo_jax.types import Prompts
 
-WHOLE = 2**22  # below this many logits (16 MiB) one chunk is best
-LARGEST = 2**26  # no chunk holds more logits than this
+WHOLE = 2**26  # up to so many logits (256 MiB) are kept for the backward pass, in one chunk
+LARGEST = 2**24  # of more, a chunk holds no more than this; a pass takes four times its bytes
 
 
 def chunk_tokens(B: int, G: int, T: int, V: int) -> int:
-  """Tokens of T per chunk: all when small, else at most a sixteenth of the logits, a divisor of T."""
+  """Tokens of T per chunk: all where the logits are few, else the largest divisor of T that bounds them."""
   if B * G * T * V <= WHOLE:
     return T
-  most = max(1, min(T // 16, LARGEST // (B * G * V)))
+  most = max(1, LARGEST // (B * G * V))
   return max(c for c in range(1, most + 1) if T % c == 0)
 
 
@@ -35,9 +32,10 @@ def _chunk(hidden_BGCD, head: Head, tokens_BGC, temperature):
 
 
 def hidden_logps(hidden_BGTD, head: Head, tokens_BGT, mask_BGT, temperature, chunk: int = 0):
-  """log softmax(logits of h / temperature)[token] and its entropy, chunk by chunk along T, backward rematerialized.
+  """log softmax(logits of h / temperature)[token] and its entropy, chunk by chunk along T.
 
-  Returns two float32 `[B, G, T]` arrays (nats), 0 where masked; hidden states and tokens there are never read.
+  Of several chunks the backward pass computes the logits again. Returns two float32 `[B, G, T]` arrays (nats), 0 where
+  masked; hidden states and tokens there are never read.
   """
   chunk = chunk or chunk_tokens(*hidden_BGTD.shape[:3], head.matrix_DV.shape[-1])
   hidden = jnp.where(mask_BGT[..., None], hidden_BGTD, 0)
@@ -55,9 +53,3 @@ def over_chunks(fn, arrays, chunk: int):
   kept = jax.checkpoint(fn)
   _, chunks = jax.lax.scan(lambda _, pieces: (None, kept(*pieces)), None, tuple(split(a) for a in arrays))
   return jax.tree.map(lambda a: jnp.moveaxis(a, 0, 2).reshape(B, G, T), chunks)
-
-
-def tree_logps(params, cfg: ModelConfig, prompts: Prompts, tokens_BGT, mask_BGT, temperature, chunk: int = 0):
-  """Log-probabilities and entropies `[B, G, T]` of G completions per prompt, the prompt computed once."""
-  hidden = branches(params, cfg, prompts, tokens_BGT, mask_BGT)
-  return hidden_logps(hidden, head(params, cfg), tokens_BGT, mask_BGT, temperature, chunk)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from grpo_jax.models.config import ModelConfig
-from grpo_jax.models.decoder import branches
+from grpo_jax.models.rows import branches
 from grpo_jax.types import Prompts, wide
 
 
@@ -14,15 +14,15 @@ def with_value_head(params):
   return {**trunk, "value_head": jnp.zeros((params["embed"].shape[1],), params["embed"].dtype)}
 
 
-def tree_values(params, cfg: ModelConfig, prompts: Prompts, tokens_BGT, mask_BGT):
-  """Value of the state before each completion token, `[B, G, T]` float32 or wider; 0 where masked."""
-  hidden = branches(params, cfg, prompts, tokens_BGT, mask_BGT)
-  return jnp.where(mask_BGT, wide(hidden) @ wide(params["value_head"]), 0)
+def tree_values(params, cfg: ModelConfig, prompts: Prompts, tokens_BGT, mask_BGT, N: int = 0):
+  """Value of the state before each completion token, `[B, G, T]` float32 or wider; 0 where masked. N: of `branches`."""
+  hidden, packing = branches(params, cfg, prompts, tokens_BGT, mask_BGT, N)
+  return packing.back((wide(hidden) @ wide(params["value_head"]))[:, 0])
 
 
 def completion_scores(params, cfg: ModelConfig, prompts: Prompts, tokens_BGT, mask_BGT):
   """Score of each whole completion, `[B, G]`: the head on the hidden state after its last token."""
   more = ((0, 0), (0, 0), (0, 1))  # one position further, which is fed the last token
-  hidden = branches(params, cfg, prompts, jnp.pad(tokens_BGT, more), jnp.pad(mask_BGT, more))
-  last = jnp.sum(mask_BGT, -1)[..., None, None]
-  return (wide(jnp.take_along_axis(hidden, last, 2)) @ wide(params["value_head"]))[..., 0]
+  mask = jnp.pad(mask_BGT, ((0, 0), (0, 0), (1, 0)), constant_values=True)
+  values_BGT = tree_values(params, cfg, prompts, jnp.pad(tokens_BGT, more), mask)
+  return jnp.take_along_axis(values_BGT, jnp.sum(mask_BGT, -1)[..., None], 2)[..., 0]

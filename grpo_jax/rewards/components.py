@@ -40,8 +40,13 @@ def make_component(name: str, spec: Mapping) -> Component:
     ValueError: the entry is invalid; the sentence names the key, the value, the rule and the fix.
   """
   key = f"rewards.components.{name}"
+  if not name:
+    raise ValueError("rewards.components has one without a name; give it one.")
   if name in _METRICS:
     raise ValueError(f"{key} is also the name of a metric; give the component another name.")
+  for what, value in ((key, spec), (f"{key}.options", spec.get("options") if isinstance(spec, Mapping) else None)):
+    if value is not None and not isinstance(value, Mapping):
+      raise ValueError(f"{what}={value!r} must be a dictionary; a component is {{'rule': 'math', 'weight': 1.0}}.")
   if unknown := sorted(set(spec) - {"rule", "weight", "options"}):
     raise ValueError(f"{key}.{unknown[0]} is unknown; a component has rule, weight and options: remove it.")
   try:

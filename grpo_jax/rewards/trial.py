@@ -27,7 +27,8 @@ def try_rules(components: Sequence[Component], example: Example, evaluate: Evalu
       message = " ".join(outcome.message.split()).removesuffix(".")
       raise RewardError(
         f"rewards.components.{component.name}.rule={component.rule_name!r} fails on the first example (completion"
-        f" {text[:60]!r}, answer {example.answer[:60]!r}): {message}; mend the function or its options."
+        f" {text[:60]!r}, answer {example.answer[:60]!r}): {message}; mend the function, which is called as"
+        " rule(completion, example, context, **options), or its options."
         + ("\n\n" + outcome.trace.rstrip() if outcome.trace else "")
       )
 

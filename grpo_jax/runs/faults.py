@@ -4,6 +4,7 @@ import errno
 import os
 import pathlib
 import re
+import sys
 
 import orbax.checkpoint as ocp
 
@@ -24,8 +25,30 @@ class Unfit(ValueError):
   """A whole checkpoint that cannot be used here: renamed, or of another version of the state or of orbax."""
 
 
+class NothingLearned(Exception):
+  """A run made no update, since none was finite, or none with a signal."""
+
+
+class NotFinite(ValueError):
+  """A state whose numbers are not finite, which must not take the place of a good one."""
+
+
 class NothingWhole(ValueError):
   """There are checkpoints, and every one of them is damaged."""
+
+
+def ignore_late_reads() -> None:
+  """Keeps off the terminal what tensorstore says of reads that outlive a failed restore: its event loop is closed."""
+  before = sys.unraisablehook
+  if hasattr(before, "ignores_late_reads"):
+    return
+
+  def hook(unraisable):
+    if str(unraisable.exc_value) != "Event loop is closed":
+      before(unraisable)
+
+  hook.ignores_late_reads = True
+  sys.unraisablehook = hook
 
 
 def checked_record(directory: pathlib.Path, step: int) -> dict | None:

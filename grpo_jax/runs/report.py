@@ -8,6 +8,7 @@ from grpo_jax.config.stages import last_stage
 from grpo_jax.metrics import read_rows, write_whole
 from grpo_jax.reports.page import write_page
 from grpo_jax.runs.doctor import diagnose
+from grpo_jax.runs.faults import NothingLearned
 
 
 def _interval(row: dict, name: str) -> str:
@@ -59,7 +60,11 @@ def files_made(workdir: pathlib.Path) -> list[str]:
 
 
 def write_report(workdir: pathlib.Path, config) -> dict:
-  """Writes summary.json, report.html and learning_curve.png; prints and returns the summary, names the files."""
+  """Writes summary.json, report.html and learning_curve.png; prints and returns the summary, names the files.
+
+  Raises:
+    NothingLearned: in no iteration of the run did any group have a signal; the files are written all the same.
+  """
   from rich.console import Console
   from rich.table import Table
 
@@ -82,5 +87,18 @@ def write_report(workdir: pathlib.Path, config) -> dict:
     console.print(f"{config.name}: SFT done, {config.sft.steps} steps, loss {summary['sft_loss']:.4f}")
   write_page([workdir], workdir, brief=True)
   print("files:", *files_made(workdir), sep="\n")
+  if last_stage(config.task) == "rl" and (said := nothing_learned(workdir)):
+    raise NothingLearned(said)
   print(f"run is done: {workdir}", flush=True)  # what launch/babysit.sh looks for
   return summary
+
+
+def nothing_learned(workdir: pathlib.Path) -> str:
+  """Why an RL run that came to its end learned nothing, in a sentence; empty where it did."""
+  rows = [row for row in read_rows(workdir / "rl" / "metrics.jsonl") if row["kind"] == "train"]
+  if rows and all(row.get("update/applied", 1) == 0 for row in rows):
+    return f"{workdir} ended without learning: no update was finite, so all were refused; lower the learning rate."
+  if rows and all(row.get("groups/no_signal") == 1 for row in rows):
+    return (f"{workdir} ended without learning: in all {len(rows)} logged iterations every group had one and the same "
+            "reward throughout; look at the samples, and change rewards.components, the data or the model.")
+  return ""

@@ -10,14 +10,23 @@ import pathlib
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
 from grpo_jax.checkpoint import Checkpoints
-from grpo_jax.distributed.multihost import barrier, is_first
+from grpo_jax.distributed.multihost import barrier, fetch, is_first
 from grpo_jax.metrics import write_whole
 from grpo_jax.models.checkpoint_record import leaf_names
-from grpo_jax.runs.faults import Damaged, NothingWhole, check_structure, checked_record, fault
+from grpo_jax.runs.faults import (
+  Damaged,
+  NotFinite,
+  NothingWhole,
+  check_structure,
+  checked_record,
+  fault,
+  ignore_late_reads,
+)
 from grpo_jax.training.fingerprint import fingerprint, leaf_fingerprint, leaf_fingerprints
 from grpo_jax.training.state import TrainState
 
@@ -25,6 +34,12 @@ from grpo_jax.training.state import TrainState
 def bare(state):
   """A state as it is saved: of a frozen base only its fingerprint."""
   return state if state.base is None else state.replace(base=jax.jit(fingerprint)(state.base))
+
+
+def checked(state):
+  """Fingerprints `[leaves, 2]` of a state, and for each leaf whether all its numbers are finite `[leaves]`."""
+  finite = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state)]
+  return leaf_fingerprints(state), jnp.stack(finite)
 
 
 def wrong_leaves(state, before, now) -> list[str]:
@@ -40,6 +55,7 @@ def _verified(directory: pathlib.Path, step: int, like, restore, hashed):
     Damaged, Unfit, OSError, MemoryError.
   """
   record = None
+  ignore_late_reads()
   try:
     record = checked_record(directory, step)
     check_structure(directory, step, record, like)
@@ -79,6 +95,7 @@ def read_params(directory: pathlib.Path, step: int) -> tuple[dict, np.ndarray | 
   The optimizer's state is not read. Raises as `read_step`.
   """
   record = None
+  ignore_late_reads()
   try:
     record = checked_record(directory, step)
     with ocp.PyTreeCheckpointer() as reader:
@@ -147,22 +164,33 @@ class Saved:
   def warm_up(self, state) -> None:
     """Compiles what saving and checking need."""
     own = bare(state)
-    self._base, self._hash = own.base, jax.jit(leaf_fingerprints).lower(own).compile()
+    self._base, self._hash = own.base, jax.jit(checked).lower(own).compile()
     self._like = self._kept(state)
     self.checkpoints.warm_up(self._like)
 
   def hashes(self, state):
     """Fingerprints `[leaves, 2]` of a state, in the order of `jax.tree.leaves`."""
-    return self._hash(state.replace(base=self._base))
+    return self._hash(state.replace(base=self._base))[0]
 
   def _kept(self, state):
     """What is saved of a state."""
     return state.replace(base=self._base, hashes=self.hashes(state))
 
   def save(self, step: int, state, greedy: float | None = None) -> None:
-    """Starts saving and returns."""
+    """Starts saving and returns.
+
+    Raises:
+      NotFinite: a number that is learned is not finite; nothing is saved.
+    """
     self.wait()
-    self.checkpoints.save(step, self._kept(state), greedy)
+    own = state.replace(base=self._base)
+    hashes, finite = self._hash(own)
+    learned = ("params.", "opt_state.", "reference.", "critic.")
+    bad = [n for n, ok in zip(leaf_names(own), fetch(finite), strict=True) if n.startswith(learned) and not ok]
+    if bad:
+      raise NotFinite(f"step {step} holds numbers that are not finite in {', '.join(bad[:3])}, so it is not saved; "
+                      f"what was saved before in {self.directory} is whole.")
+    self.checkpoints.save(step, own.replace(hashes=hashes), greedy)
 
   def newest(self, state):
     """(step, state) of the newest checkpoint whose every leaf is what was saved; (0, `state`) where there is none.
@@ -179,7 +207,7 @@ class Saved:
     for step in reversed(self.checkpoints.steps()):
       try:
         restored = _verified(self.directory, step, self._like, lambda like: self.checkpoints.restore(like, step),  # noqa: B023
-                             self._hash)
+                             lambda state: self._hash(state)[0])
       except Damaged as error:
         damaged[step] = error
         continue

@@ -14,15 +14,11 @@ from grpo_jax.distributed.preemption import Preempted, Preemption
 from grpo_jax.metrics import MetricsLog, read_rows, write_whole
 from grpo_jax.runs.claim import recorded_inputs
 from grpo_jax.runs.doctor import Doctor, Unhealthy, compilations
-from grpo_jax.runs.faults import NothingWhole
+from grpo_jax.runs.faults import NothingLearned, NothingWhole
 from grpo_jax.runs.inputs import rewritten
 from grpo_jax.runs.lost import check_kept, keep_aside
 from grpo_jax.runs.memory import forget_peak, peak_memory
 from grpo_jax.runs.saved import Saved
-
-
-class NothingLearned(Exception):
-  """Updates were refused, one after the other, because the gradient or the new parameters were not finite."""
 
 
 class Stage:

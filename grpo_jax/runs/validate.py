@@ -10,7 +10,7 @@ from grpo_jax.algorithms.spec import RANGES as ROW_RANGES, AlgorithmSpec, make_s
 from grpo_jax.algorithms.table import NEEDS_GROUP, NEEDS_STEPS, TAKES_PRESENT
 from grpo_jax.config.defaults import default_config
 from grpo_jax.config.identity import flat
-from grpo_jax.config.ranges import RANGES, problems
+from grpo_jax.config.ranges import RANGES, other_kinds, problems
 from grpo_jax.config.stages import TASKS, kind_of, stages_of
 from grpo_jax.distributed.mesh import ROW_AXES, axes_of
 from grpo_jax.rewards.forms import FORMS
@@ -56,8 +56,9 @@ def validate(config: ConfigDict) -> None:
 
   Numbers first, by their ranges; the rules between keys are then tried with the defaults in place of bad numbers.
   """
-  outside = problems(_numbers(config), RANGES | ROW_RANGES)
-  found, usual = list(outside.values()), flat(default_config().to_dict())
+  usual = flat(default_config().to_dict())
+  outside = other_kinds(flat(config.to_dict()), usual) | problems(_numbers(config), RANGES | ROW_RANGES)
+  found = list(outside.values())
   tried = ConfigDict(config.to_dict(), type_safe=False)  # a bad number may be of another type
   tried.update_from_flattened_dict({key: usual[key] for key in outside if key in usual})
   for check in (_choices, _optimizers, _lora, _stages):

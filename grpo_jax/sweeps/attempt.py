@@ -18,6 +18,8 @@ from grpo_jax.distributed.multihost import is_first
 from grpo_jax.distributed.preemption import SIGNALS, Preempted
 from grpo_jax.reports.records import read_status
 from grpo_jax.rewards.self_test import RewardError
+from grpo_jax.runs.faults import NothingLearned
+from grpo_jax.runs.report import nothing_learned
 from grpo_jax.sweeps.spec import Run
 from grpo_jax.sweeps.status import held, write_status
 from grpo_jax.sweeps.vmapped import check_arms, program_of, run_vmapped
@@ -61,12 +63,11 @@ def attempt(*runs: Run, wait: bool = False) -> dict[str, str]:
     mine = [r for r in runs if not single or locks.enter_context(held(r.workdir, wait=wait))]
     left = [r for r in mine if read_status(r.workdir)["state"] != "done"]  # now that nobody else can be at it
     states |= {run.name: "done" for run in mine}
-    state = _attempt(left) if left else "done"
-    return states | {run.name: state for run in left}
+    return states | (_attempt(left) if left else {})
 
 
-def _attempt(runs: list[Run]) -> str:
-  """Their state in the end; what they print goes into the log of the first."""
+def _attempt(runs: list[Run]) -> dict[str, str]:
+  """Their states in the end; what they print goes into the log of the first."""
   started, state, facts = time.time(), "done", {}
   for run in runs:
     run.workdir.mkdir(parents=True, exist_ok=True)
@@ -83,13 +84,18 @@ def _attempt(runs: list[Run]) -> str:
     except Preempted:
       raise
     except Exception as error:  # whatever it was, the other runs go on
-      foreseen = isinstance(error, (ValueError, RewardError, OSError))
+      foreseen = isinstance(error, (ValueError, RewardError, OSError, NothingLearned))
       state, facts = "failed", {"error": str(error) if foreseen else f"{type(error).__name__}: {error}"}
       traceback.print_exc(file=sys.stdout)
+  states = {}
   for run in runs:
-    _note(run, state, seconds=(time.time() - started) / len(runs), **facts)
+    own, why = state, facts
+    if own == "done" and len(runs) > 1 and (said := nothing_learned(run.workdir)):  # one arm of many
+      own, why = "failed", {"error": said}
+    states[run.name] = own
+    _note(run, own, seconds=(time.time() - started) / len(runs), **why)
   gc.collect()  # the programs and arrays, before the next one makes its own
-  return state
+  return states
 
 
 def _note(run: Run, state: str, **facts) -> None:

@@ -10,11 +10,12 @@ from grpo_jax.types import Experience
 
 @dataclass(frozen=True)
 class Cut:
-  """How a minibatch is cut to save memory; never changes a result. 0 is the whole axis."""
+  """How a minibatch is cut to save memory and time; never changes a result. 0 is the whole axis."""
 
   prompts: int = 0  # prompts per microbatch
   members: int = 0  # completions of each prompt per microbatch
   logit_chunk: int = 0  # tokens of T per chunk of logits; 0 chooses
+  row: int = 0  # tokens of a packed row (models/packing.py), as many as the mask counts at most; 0 is room for all
 
 
 def _microbatches(batch: Experience, cut: Cut) -> Experience:

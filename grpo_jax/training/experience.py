@@ -7,8 +7,7 @@ from grpo_jax.algorithms.baselines import best_and_worst
 from grpo_jax.algorithms.filters import penalized
 from grpo_jax.algorithms.spec import AlgorithmSpec, with_state
 from grpo_jax.algorithms.table import KL, Signals, advantages, estimated
-from grpo_jax.models.decoder import branches
-from grpo_jax.models.logps import tree_logps
+from grpo_jax.models.rows import branches, tree_logps
 from grpo_jax.models.value_head import tree_values
 from grpo_jax.training.accumulate import Cut, map_microbatches
 from grpo_jax.types import Experience, Rollout
@@ -30,7 +29,7 @@ def score(params, rollout: Rollout, temperature, *, cfg, T: int, cut: Cut):
 
   def logps(part: Rollout):
     arrays = (part.prompts, part.tokens_BGT, part.mask_BGT)
-    return tree_logps(params, cfg, *arrays, temperature, cut.logit_chunk)[0]
+    return tree_logps(params, cfg, *arrays, temperature, cut.logit_chunk, cut.row)[0]
 
   return over_rollout(logps, cut_to(rollout, T), cut)
 
@@ -71,13 +70,17 @@ def reference_of(params, rollout: Rollout, temperature, *, cfg, T: int, cut: Cut
   """What the KL needs of the reference: log-probabilities of the taken tokens, or hidden states for the exact KL."""
   if kl != "exact":
     return score(params, rollout, temperature, cfg=cfg, T=T, cut=cut)
-  hidden = lambda part: branches(params, cfg, part.prompts, part.tokens_BGT, part.mask_BGT)  # noqa: E731
+
+  def hidden(part: Rollout):
+    hidden_R1ND, packing = branches(params, cfg, part.prompts, part.tokens_BGT, part.mask_BGT, cut.row)
+    return packing.back(hidden_R1ND[:, 0])
+
   return over_rollout(hidden, cut_to(rollout, T), cut)
 
 
 def critic_values(params, rollout: Rollout, *, cfg, T: int, cut: Cut):
   """The critic's values `[B, G, T]` of a rollout."""
-  values = lambda part: tree_values(params, cfg, part.prompts, part.tokens_BGT, part.mask_BGT)  # noqa: E731
+  values = lambda part: tree_values(params, cfg, part.prompts, part.tokens_BGT, part.mask_BGT, cut.row)  # noqa: E731
   return over_rollout(values, cut_to(rollout, T), cut)
 
 

@@ -9,7 +9,7 @@ from grpo_jax.algorithms.selection import pick
 from grpo_jax.algorithms.spec import AlgorithmSpec, needs
 from grpo_jax.algorithms.table import KL, RATIOS
 from grpo_jax.models.config import ModelConfig
-from grpo_jax.models.logps import tree_logps
+from grpo_jax.models.rows import tree_logps
 from grpo_jax.training.accumulate import Cut, divided, map_microbatches
 from grpo_jax.types import Experience
 
@@ -49,7 +49,7 @@ def look(policy, batch: Experience, spec: AlgorithmSpec, temperature, *, cfg: Mo
 
   def scored(micro: Experience):
     arrays = (micro.prompts, micro.tokens_BGT, micro.mask_BGT)
-    return jnp.stack(tree_logps(policy, cfg, *arrays, temperature, cut.logit_chunk), -1)
+    return jnp.stack(tree_logps(policy, cfg, *arrays, temperature, cut.logit_chunk, cut.row), -1)
 
   after, entropy = jnp.moveaxis(map_microbatches(scored, batch, cut), -1, 0)
   before = jnp.where(mask, batch.behavior_logps_BGT if batch.old_logps_BGT is None else batch.old_logps_BGT, 0)

@@ -3,7 +3,7 @@
 import jax
 
 from grpo_jax.algorithms.selection import pick
-from grpo_jax.models.logps import tree_logps
+from grpo_jax.models.rows import tree_logps
 from grpo_jax.training.accumulate import Cut, map_microbatches
 from grpo_jax.training.state import TrainState
 from grpo_jax.types import Experience
@@ -14,7 +14,7 @@ def picked(state: TrainState, batch: Experience, spec, temperature, cfg, cut: Cu
 
   def logps(micro: Experience):
     arrays = (micro.prompts, micro.tokens_BGT, micro.mask_BGT)
-    return tree_logps(state.policy, cfg, *arrays, temperature, cut.logit_chunk)[0]
+    return tree_logps(state.policy, cfg, *arrays, temperature, cut.logit_chunk, cut.row)[0]
 
   key = jax.random.fold_in(jax.random.key(state.seed), state.step)
   logps_BGT = map_microbatches(logps, batch, cut)

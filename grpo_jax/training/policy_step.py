@@ -8,9 +8,8 @@ from grpo_jax.algorithms.policy_loss import policy_loss
 from grpo_jax.algorithms.reductions import selected_sum
 from grpo_jax.algorithms.spec import AlgorithmSpec, needs, with_state
 from grpo_jax.models.config import ModelConfig
-from grpo_jax.models.decoder import branches, head
-from grpo_jax.models.logps import hidden_logps
-from grpo_jax.models.whole_vocabulary import hidden_kl
+from grpo_jax.models.decoder import head
+from grpo_jax.models.rows import branches, packed_kl, packed_logps
 from grpo_jax.training.accumulate import Cut, accumulate
 from grpo_jax.training.optimizer import OptimizerSpec, apply_gradients
 from grpo_jax.training.picks import picked
@@ -36,13 +35,11 @@ def policy_step(
 
   def loss_fn(params, micro: Experience):
     params = state.model(params)
-    hidden = branches(params, cfg, micro.prompts, micro.tokens_BGT, micro.mask_BGT)
-    logps, entropy = hidden_logps(
-      hidden, head(params, cfg), micro.tokens_BGT, micro.mask_BGT, temperature, cut.logit_chunk)
-    exact_kl = None
+    hidden, packing = branches(params, cfg, micro.prompts, micro.tokens_BGT, micro.mask_BGT, cut.row)
+    rest, exact_kl = (packing, temperature, cut.logit_chunk), None
+    logps, entropy = packed_logps(hidden, head(params, cfg), micro.tokens_BGT, *rest)
     if spec.kl == "exact":
-      heads = (head(params, cfg), micro.ref_hidden_BGTD, head(state.reference, cfg))
-      exact_kl = hidden_kl(hidden, *heads, micro.mask_BGT, temperature, cut.logit_chunk)
+      exact_kl = packed_kl(hidden, head(params, cfg), micro.ref_hidden_BGTD, head(state.reference, cfg), *rest)
     old, ref = micro.old_logps_BGT, micro.ref_logps_BGT
     (numerator, denominator), metrics = policy_loss(
       logps, micro.mask_BGT, micro.advantages_BGT, old, ref, spec, behavior_logps_BGT=micro.behavior_logps_BGT,

@@ -6,7 +6,7 @@ from flax import struct
 
 from grpo_jax.algorithms.preference import bradley_terry, pair_loss
 from grpo_jax.models.config import ModelConfig
-from grpo_jax.models.logps import tree_logps
+from grpo_jax.models.rows import tree_logps
 from grpo_jax.models.value_head import completion_scores
 from grpo_jax.training.accumulate import Cut, accumulate
 from grpo_jax.training.optimizer import OptimizerSpec, apply_gradients

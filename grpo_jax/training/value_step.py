@@ -17,7 +17,7 @@ def value_step(critic: Learner, batch: Experience, optimizer: OptimizerSpec, cli
 
   def loss_fn(params, micro: Experience):
     mask = micro.mask_BGT
-    values = tree_values(params, cfg, micro.prompts, micro.tokens_BGT, mask)
+    values = tree_values(params, cfg, micro.prompts, micro.tokens_BGT, mask, cut.row)
     old, returns = (jnp.where(mask, a, 0) for a in (micro.values_BGT, micro.returns_BGT))
     total, count = selected_sum(clipped_value_loss(values, old, returns, clip), mask), jnp.sum(mask)
     metrics = {"loss/value": (total, count), "critic/error": (selected_sum(jnp.abs(values - returns), mask), count)}

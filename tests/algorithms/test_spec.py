@@ -59,7 +59,7 @@ REFUSED = [
   ({"advantage": "process", "kl_place": "reward"}, "would be ignored by advantage='process'"),
   ({"advantage": "multi_scale", "kl": "k1", "kl_place": "reward"}, "use 'loss'"),
   ({"beta_control": "adaptive", "beta": 0.0}, "never moves"),
-  ({"reduction": "constant", "reduction_divisor": 0.0}, "more than 0 tokens; leave it None"),
+  ({"reduction": "constant", "reduction_divisor": 0.0}, r"reduction_divisor=0.0 must be a finite number in \(0"),
 ]
 
 

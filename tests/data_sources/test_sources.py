@@ -186,3 +186,17 @@ def test_every_kind_has_readable_options():
   for kind in KINDS:
     known, required = _options(kind)
     assert known and set(required) <= set(known) and "split" not in known
+
+
+@pytest.mark.parametrize("options, words", [
+  ({"kind": "columns", "digits": None}, "data: digits=None must be a whole number"),
+  ({"kind": "columns", "digits": "2"}, "data: digits='2' must be a whole number"),
+  ({"kind": "columns", "digits": True}, "data: digits=True must be a whole number"),
+  ({"kind": "columns", "align": 3}, "data: align=3 must be True or False"),
+  ({"kind": "columns", "slip": "much"}, "data: slip='much' must be a number"),
+  ({"kind": "jsonl", "path": 3}, "data: path=3 must be text"),
+  ({"kind": "countdown", "prompt_template": 5}, "data: prompt_template=5 must be text"),
+])
+def test_options_of_another_kind_are_refused(options, words):
+  with pytest.raises(ValueError, match=words):
+    make_source(options, "train")

@@ -59,7 +59,7 @@ def write_gguf(file, cfg, params, arch="llama", pre="smollm", tensors=(), **extr
   writer.add_eot_token_id(8)
   writer.add_chat_template("{{ messages[0]['content'] }}")
   heads = {"q": cfg.num_heads, "k": cfg.num_kv_heads}
-  for name, (path, layer, transposed, _) in places(cfg, GGUF).items():
+  for name, (path, layer, transposed, *_) in places(cfg, GGUF).items():
     tensor = params[path[0]] if layer is None else params["layers"][path[1]][layer]
     tensor = np.ascontiguousarray(tensor.T if transposed else tensor)
     if arch == "llama" and path[-1] in heads:

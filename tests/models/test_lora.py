@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tiny
 
-from grpo_jax.models.logps import tree_logps
 from grpo_jax.models.lora import MATRICES, LoraSpec, adapted, init_adapters, matched, merged
 from grpo_jax.models.peft_io import load_peft, save_peft
+from grpo_jax.models.rows import tree_logps
 
 SPEC = LoraSpec(rank=3, alpha=6.0, targets=("q", "v", "o", "up", "down"))
 

@@ -50,7 +50,7 @@ def test_an_unknown_flag(tmp_path):
 
 def test_limits_of_the_doctor(tmp_path):
   assert ended(tmp_path, "--config.doctor.window=0") == (
-    "error: doctor.window=0 must be at least 1 log line; raise it.")
+    "error: doctor.window=0 must be a whole number in [1, 1e6]; set one there.")
 
 
 def test_a_mistake_of_the_config_file_itself_keeps_its_traceback(tmp_path):

@@ -1,5 +1,7 @@
 """What is not finite is refused where it arises, counted, and never ends as a run that is done."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +13,10 @@ from grpo_jax.config.defaults import default_config
 from grpo_jax.models.hf_io import load_hf, save_hf
 from grpo_jax.models.layers import Head
 from grpo_jax.models.logps import hidden_logps
-from grpo_jax.runs.stage import NothingLearned, Stage
+from grpo_jax.runs.claim import claim
+from grpo_jax.runs.faults import NothingLearned
+from grpo_jax.runs.report import write_report
+from grpo_jax.runs.stage import Stage
 from grpo_jax.sampling.draw import sample
 from grpo_jax.training.optimizer import OptimizerSpec, apply_gradients
 from grpo_jax.training.state import new_state
@@ -68,3 +73,19 @@ def test_a_stage_stops_where_no_update_is_made(tmp_path, applied, stops_at):
     assert reached == stops_at and "not finite" in str(error)
   finally:
     stage._leave()
+
+
+def test_a_run_without_any_signal_does_not_end_as_done(tmp_path, capsys):
+  config = default_config()
+  claim(tmp_path, config)
+  (tmp_path / "rl").mkdir()
+  for name, values, done in (("groups/no_signal", [1.0, 1.0], False), ("groups/no_signal", [1.0, 0.9], True),
+                             ("update/applied", [0.0, 0.0], False), ("update/applied", [0.0, 1.0], True)):
+    rows = [{"step": i + 1, "kind": "train", name: value} for i, value in enumerate(values)]
+    (tmp_path / "rl" / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    try:
+      write_report(tmp_path, config)
+      assert done
+    except NothingLearned as error:
+      assert not done and "ended without learning" in str(error)
+    assert ("run is done" in capsys.readouterr().out) == done and (tmp_path / "report.html").exists()

@@ -11,7 +11,7 @@ import pytest
 from grpo_jax.algorithms.spec import RANGES as ROW_RANGES, make_spec
 from grpo_jax.config.defaults import default_config
 from grpo_jax.config.identity import flat
-from grpo_jax.config.ranges import RANGES
+from grpo_jax.config.ranges import RANGES, TEXTS
 from grpo_jax.runs.validate import validate
 
 USUAL = flat(default_config().to_dict())
@@ -85,3 +85,15 @@ def test_a_misspelt_key_is_answered_without_jax():
   done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, timeout=60)
   assert "'trian' is not a key of the schema" in done.stderr and done.stdout.strip() == "False", done
   assert time.perf_counter() - started < 20  # on an idle machine well below 1
+
+
+@pytest.mark.parametrize("key", sorted(key for key, value in USUAL.items() if value is not None))
+def test_no_value_at_all_is_refused(key):
+  with pytest.raises(ValueError, match=rf"(?m)(^|^  \d+\. ){key}=None must have a value; leave it out"):
+    validate(config({key: None}))
+
+
+@pytest.mark.parametrize("key", TEXTS)
+def test_lists_of_text_hold_text(key):
+  with pytest.raises(ValueError, match=rf"^{key}=\[0\] must be a list of text"):
+    validate(config({key: (0,)}))

@@ -48,7 +48,8 @@ def test_twenty_kills_at_random_moments_lose_nothing(whole, tmp_path):
       assert leaves(tmp_path / str(i), stage) == leaves(whole, stage)
 
 
-@pytest.mark.parametrize("by", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGHUP])
+@pytest.mark.parametrize("by", [
+  signal.SIGTERM, *(pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGINT, signal.SIGHUP))])
 def test_a_run_that_is_asked_to_stop_saves_and_goes_on_bit_for_bit(whole, tmp_path, by):
   assert killed_run(tmp_path, 5, by=by) == 128 + by
   assert "sft: resumed at" in run(tmp_path)

@@ -12,7 +12,7 @@ import pytest
 import tiny
 
 from grpo_jax.runs import faults
-from grpo_jax.runs.faults import NothingWhole
+from grpo_jax.runs.faults import NotFinite, NothingWhole
 from grpo_jax.runs.saved import Saved, read_params, read_step
 from grpo_jax.training.state import TrainState, new_state
 
@@ -195,6 +195,20 @@ def test_the_best_checkpoint_stays_the_best_after_a_restart(tmp_path):
       saved.save(step, state_at(step), greedy)
     saved.close()
   assert [p for p in names(tmp_path / "c") if p.isdigit()] == ["1", "4", "5"]
+
+
+@pytest.mark.parametrize("part", ["params", "opt_state"])
+def test_a_state_that_is_not_finite_is_not_saved(part, tmp_path):
+  saved, state = Saved(tmp_path / "c", keep=2), state_at(2)
+  saved.warm_up(state)
+  saved.save(1, state)
+  leaves, tree = jax.tree.flatten(getattr(state, part))
+  floats = [i for i, leaf in enumerate(leaves) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+  leaves[floats[0]] = leaves[floats[0]].at[(0,) * leaves[floats[0]].ndim].set(jnp.inf)
+  with pytest.raises(NotFinite, match=f"step 2 holds numbers that are not finite in {part}"):
+    saved.save(2, state.replace(**{part: jax.tree.unflatten(tree, leaves)}))
+  saved.close()
+  assert [p for p in names(tmp_path / "c") if p.isdigit()] == ["1"]
 
 
 def test_parameters_of_a_checkpoint_of_earlier_code_are_checked_too(folder, tmp_path):

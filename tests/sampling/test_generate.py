@@ -7,7 +7,7 @@ import pytest
 import tiny
 from families import FAMILIES
 
-from grpo_jax.models.logps import tree_logps
+from grpo_jax.models.rows import tree_logps
 from grpo_jax.models.whole_vocabulary import full_logits
 from grpo_jax.sampling.generate import generate
 from grpo_jax.types import Prompts, SampleRequest

@@ -1,4 +1,7 @@
-"""Compiles the gradient of a Gemma-2-like decoder with kernels for four TPU v5p chips; prints how many there are."""
+"""Compiles the gradient of a Gemma-2-like decoder with kernels for four TPU v5p chips; prints how many there are.
+
+The rows are packed: where completions begin is known at run time only.
+"""
 
 import jax
 import numpy as np
@@ -6,7 +9,7 @@ from jax.sharding import NamedSharding, PartitionSpec as P
 
 from grpo_jax.distributed.mesh import batch_shardings, make_mesh, state_shardings
 from grpo_jax.models.config import ModelConfig, param_shapes
-from grpo_jax.models.decoder import branches
+from grpo_jax.models.rows import branches
 from grpo_jax.tools.plan_chips import parse_topology, topology_devices
 from grpo_jax.types import Prompts
 
@@ -28,7 +31,7 @@ def main():
     return jax.tree.map(lambda a, s: size(a.shape, a.dtype, sharding=s), tree, shardings)
 
   def loss(params, prompts, tokens, mask):
-    return branches(params, CFG, prompts, tokens, mask).astype(np.float32).sum()
+    return branches(params, CFG, prompts, tokens, mask, 300)[0].astype(np.float32).sum()
 
   with jax.set_mesh(mesh):
     arguments = placed(params, state_shardings(mesh, params)), *placed(batch, batch_shardings(mesh, batch))

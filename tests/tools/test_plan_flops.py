@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 import tiny
 
-from grpo_jax.models.decoder import branches
+from grpo_jax.models.rows import branches
 from grpo_jax.tools.flops import matmul_flops
 
 A, B = jnp.ones((2, 3)), jnp.ones((3, 5))
@@ -30,21 +30,25 @@ def test_a_gradient_costs_twice_and_recomputing_once_more():
 
 @pytest.mark.parametrize("loss", [False, True])
 def test_a_kernel_counts_its_blocks(loss):
-  """Two branches of a block each over a prefix of one: the same rectangle as without a kernel.
+  """Two completions of a block each behind a prompt of one: the blocks at and below the diagonal that hold a pair.
 
-  Backward, both kernels make the scores again, and a sum over heads and width is a product too; nothing goes back
-  through the prefix's own attention.
+  Backward, both kernels make the scores again, and a sum over heads and width is a product too.
   """
 
   def attention(kind):
     cfg = tiny.config(num_layers=1, attention=kind)
     prompts, (tokens, mask) = tiny.prompts((129,), P=129), tiny.completions(1, 2, 128)
-    hidden = lambda params: branches(params, cfg, prompts, tokens, mask)  # noqa: E731
+    hidden = lambda params: branches(params, cfg, prompts, tokens, mask)[0]  # noqa: E731
     return matmul_flops(jax.grad(lambda p: jnp.sum(hidden(p))) if loss else hidden, tiny.params(cfg), while_trips=1000)
 
-  scores = 2 * 4 * 4 * (2 * 128 * 2 * 128)  # heads × width, of the branches
-  plain, kernel = attention("xla"), attention("splash_interpreted")
-  assert kernel - plain == (3 * scores + 2 * 4 * 4 * 256 if loss else 0)  # 2 + 3 + 4 products for 2 + 4
+  one = 2 * 4 * 4  # heads × width, for a query and a key
+  plain, kernel = one * 2 * 128 * 256, one * 3 * 2 * 128**2  # rows of blocks in the kernel's grid are two wide
+  prompt = 2 * 128 * (2 * 16 * 16 + 3 * 16 * 24)  # only the plain form leaves the prompt out after its keys and values
+  difference = attention("splash_interpreted") - attention("xla")
+  if loss:
+    assert difference == (2 + 3 + 4) * kernel - (2 + 4) * plain + one * 384 + 3 * prompt
+  else:
+    assert difference == 2 * (kernel - plain) + prompt
 
 
 def test_a_branch_counts_the_dearest_and_a_while_loop_is_refused():

@@ -9,7 +9,7 @@ import pytest
 import tiny
 
 from grpo_jax.algorithms.spec import make_spec
-from grpo_jax.models.logps import tree_logps
+from grpo_jax.models.rows import tree_logps
 from grpo_jax.training.accumulate import Cut
 from grpo_jax.training.look import look
 

@@ -13,7 +13,7 @@ import tiny
 
 from grpo_jax.algorithms.policy_loss import policy_loss
 from grpo_jax.algorithms.spec import make_spec
-from grpo_jax.models.logps import tree_logps
+from grpo_jax.models.rows import tree_logps
 from grpo_jax.training.accumulate import Cut
 from grpo_jax.training.optimizer import OptimizerSpec
 from grpo_jax.training.policy_step import policy_step
