@@ -80,7 +80,19 @@ def _first(function, keywords) -> partial:
   return partial(function, **dict(keywords))
 
 
-class Compile:
+class Ops:
+  """What readings of the iteration share."""
+
+  def repeat(self, update, state, rows_UM):
+    """Update after update: the last state, and a list of their metrics."""
+    told = []
+    for rows in [None] if rows_UM is None else rows_UM:
+      state, metrics = update(state, rows)
+      told.append(metrics)
+    return state, told
+
+
+class Compile(Ops):
   """Takes shapes, compiles every program that it meets for the first time, and answers with the shapes of its results.
 
   `executables` are the programs by key, `seconds` what they took to compile.
@@ -106,17 +118,9 @@ class Compile:
     """The executable of a traced program; tools/plan_programs.py reads more of it here."""
     return traced.lower().compile()
 
-  def repeat(self, update, state, rows_UM):
-    """One update stands for all, whose shapes are the same."""
-    state, metrics = update(state, None if rows_UM is None else rows_UM[0])
-    return state, [metrics]
 
-
-class Run:
-  """Takes arrays, and calls what was compiled; anything else is an error, so that no step waits for a compiler.
-
-  `repeat` gives the metrics as a list, one for each update.
-  """
+class Run(Ops):
+  """Takes arrays, and calls what was compiled; anything else is an error, so that no step waits for a compiler."""
 
   def __init__(self, executables: dict):
     self.executables = executables
@@ -125,14 +129,6 @@ class Run:
     key = key_of(function, args)
     assert key in self.executables, f"not compiled at warm-up: {key[0]} for arguments of the shapes {set(key[2])}"
     return self.executables[key](*args)
-
-  def repeat(self, update, state, rows_UM):
-    """Update after update."""
-    told = []
-    for rows in [None] if rows_UM is None else rows_UM:
-      state, metrics = update(state, rows)
-      told.append(metrics)
-    return state, told
 
 
 class OnDemand(Run):
@@ -147,8 +143,19 @@ class OnDemand(Run):
     return super().__call__(function, *args)
 
 
+class Count(Ops):
+  """Takes anything, computes nothing, and counts: `calls` of each program, by `program_of`."""
+
+  def __init__(self):
+    self.calls = Counter()
+
+  def __call__(self, function, *args, layout=batched):
+    self.calls[program_of(function)] += 1
+    return (args[0], {}) if layout is kept else None
+
+
 class Trace:
-  """Takes tracers: the iteration within one program. `repeat` gives metrics with U in front.
+  """Takes tracers: the iteration within one program.
 
   The barriers keep XLA from fusing across programs, so that fused and host runs give equal numbers.
   """
@@ -157,7 +164,7 @@ class Trace:
     return jax.lax.optimization_barrier(function(*args))
 
   def repeat(self, update, state, rows_UM):
-    """A scan."""
+    """A scan over the updates: the last state, and metrics with U in front."""
 
     def body(state, rows):
       state, metrics = update(state, rows)
@@ -167,21 +174,3 @@ class Trace:
       return jax.lax.scan(body, state, rows_UM)
     state, metrics = body(state, None)
     return state, jax.tree.map(lambda a: a[None], metrics)
-
-
-class Count:
-  """Takes anything, computes nothing, and counts: `calls` of each program, by `program_of`."""
-
-  def __init__(self):
-    self.calls, self._times = Counter(), 1
-
-  def __call__(self, function, *args, layout=batched):
-    self.calls[program_of(function)] += self._times
-    return (args[0], {}) if layout is kept else None
-
-  def repeat(self, update, state, rows_UM):
-    """As many as there are."""
-    self._times = 1 if rows_UM is None else len(rows_UM)
-    state, metrics = update(state, rows_UM if rows_UM is None else rows_UM[0])
-    self._times = 1
-    return state, [metrics]

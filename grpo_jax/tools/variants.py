@@ -111,9 +111,9 @@ class Measured:
   def moved(self, spec):
     """(gradient, update, {measure: value}) of the row, the first two trees of the policy's parameters."""
     batch, numbers = self.experience(spec), self.parts.numbers.replace(spec=REINFORCE)
-    optimizer = numbers.optimizers[0]
+    optimizer, *others = numbers.optimizers
     bare = optimizer.replace(b1=np.float32(0), clip_norm=np.float32(np.inf))  # Adam's first moment is the gradient
-    bare = numbers.replace(optimizers=[bare])
+    bare = numbers.replace(optimizers=[bare, *others])
     after, metrics = self._update(self.state, batch, bare)
     if int(metrics["update/skipped"][0]):
       raise ValueError("its gradient is not finite")
