@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from grpo_jax.algorithms.table import Signals
 from grpo_jax.data.batches import prompt_shapes
+from grpo_jax.models.config import ModelConfig
 from grpo_jax.runs.heldout import Exam
 from grpo_jax.runs.iteration import learned, sampled, sampler_policy, scored
 from grpo_jax.runs.kept import looked
@@ -33,10 +34,10 @@ def walk(ops, choices: Choices, numbers: Numbers, state, prompts, signals, rows_
   return learned(ops, choices, state, known, judgement, numbers, cut_of)[2]
 
 
-def calls_per_iteration(config: ConfigDict) -> Counter:
+def calls_per_iteration(config: ConfigDict, cfg: ModelConfig) -> Counter:
   """How often an iteration calls each function, by function; sampling again for want of signal left out."""
   numbers, ops, state = numbers_of(config), Count(), TrainState(*[None] * 9, critic=Learner(*[None] * 4))
-  choices = choices_of(config, None, (), numbers.spec)
+  choices = choices_of(config, cfg, (), numbers.spec)
   walk(ops, choices, numbers, state, None, None, minibatches_of(config).rows(1), 1, 1)
   return Counter({function: times for (function, _), times in ops.calls.items()})
 

@@ -43,11 +43,12 @@ def flops_per_iteration(config: ConfigDict) -> float:
   the reference where the row asks for one, the old policy where a rollout has several updates, and for each update
   epoch forward and backward; with a critic its values, and its own forward and backward.
   """
-  t, calls = config.train, calls_per_iteration(config)
+  t, cfg = config.train, load_model(config).cfg
+  calls = calls_per_iteration(config, cfg)
   share = (t.minibatch_prompts or t.prompts) / t.prompts  # of the rollout, that an update sees
   passes = max(1, t.resample_attempts) * calls[sample] + calls[reference_of] + calls[score] + calls[critic_values]
   passes += 3 * share * (calls[policy_step] + calls[value_step])
-  shapes = param_shapes(load_model(config).cfg)
+  shapes = param_shapes(cfg)
   parameters = sum(math.prod(s) for s in jax.tree.leaves(shapes, is_leaf=lambda x: isinstance(x, tuple)))
   tokens = t.prompts * (max(config.prompt_buckets) + _group(config) * max(config.completion_buckets))
   return 2.0 * parameters * passes * tokens

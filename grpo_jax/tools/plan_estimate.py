@@ -102,7 +102,7 @@ def memory_traffic(plan: Plan, program: Program) -> float:
 
 def times_per_iteration(plan: Plan) -> dict[str, int]:
   """How often each kind of program runs in an iteration; evaluation and end of run left out."""
-  return {function.__name__: times for function, times in calls_per_iteration(plan.config).items()}
+  return {function.__name__: times for function, times in calls_per_iteration(plan.config, plan.setup.cfg).items()}
 
 
 def seconds_per_iteration(plan: Plan, chip: Chip) -> float:

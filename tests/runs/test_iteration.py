@@ -8,6 +8,7 @@ import pytest
 import tiny_fused
 
 from grpo_jax.runs.iteration import learned, sampled, scored
+from grpo_jax.runs.model import load_model
 from grpo_jax.runs.ops import Compile, OnDemand, Run
 from grpo_jax.runs.parts import Judgement, RLParts
 from grpo_jax.runs.setup import make_setup
@@ -102,9 +103,13 @@ def test_only_what_was_planned_runs():
     sampled(ops, parts.choices, state, jax.tree.map(lambda a: a[:4], prompts), parts.numbers, 4)
 
 
-def test_calls_are_counted():
-  calls = {function.__name__: n for function, n in calls_per_iteration(config("ppo")).items()}
-  assert calls == {"sample": 1, "reference_of": 1, "score": 1, "critic_values": 1, "make_experience": 1, "take_rows": 4,
-                   "policy_step": 4, "value_step": 4, "end_iteration": 1}
-  calls = {function.__name__: n for function, n in calls_per_iteration(config("dapo")).items()}
-  assert calls == {"sample": 1, "make_experience": 1, "policy_step": 1, "end_iteration": 1}
+@pytest.mark.parametrize("row, sampler, calls", [
+  ("dapo", "same", {"sample": 1, "make_experience": 1, "policy_step": 1, "end_iteration": 1}),
+  ("ppo", "gathered", {
+    "cast": 1, "sample": 1, "reference_of": 1, "score": 1, "critic_values": 1, "make_experience": 1, "take_rows": 4,
+    "policy_step": 4, "value_step": 4, "end_iteration": 1})])
+def test_calls_are_counted(row, sampler, calls):
+  c = config(row)
+  c.mesh.sampler = sampler
+  found = calls_per_iteration(c, load_model(c).cfg)
+  assert {function.__name__: n for function, n in found.items()} == calls
