@@ -13,6 +13,7 @@ from grpo_jax.runs.batches import pairs, pairs_of, solutions
 from grpo_jax.runs.programs import Programs, like, shaped
 from grpo_jax.runs.setup import Setup, fresh_state
 from grpo_jax.runs.stage import Stage
+from grpo_jax.runs.token_budgets import share_of, shares, with_row
 from grpo_jax.runs.validate import optimizer_spec, preference_spec
 from grpo_jax.training.accumulate import Cut
 from grpo_jax.training.preference_step import dpo_step, preferred, reward_model_step
@@ -23,10 +24,10 @@ from grpo_jax.training.state import end_iteration
 def run_sft(setup: Setup, workdir) -> dict:
   """Imitates worked solutions to `config.sft.steps` from wherever the workdir is; returns the final parameters."""
   config = setup.config
-  step = partial(sft_step, cfg=setup.cfg, cut=Cut(config.sft.micro_batch, 0, config.train.logit_chunk))
+  step, cut = partial(sft_step, cfg=setup.cfg), Cut(config.sft.micro_batch, 0, config.train.logit_chunk)
   numbers = jax.tree.map(np.float32, (optimizer_spec(config.sft_optimizer, config.sft.steps),))
   state = fresh_state(setup, reference=False)
-  return _run(setup, workdir, "sft", config.sft.steps, state, solutions, step, numbers, "loss/sft")
+  return _run(setup, workdir, "sft", config.sft.steps, state, solutions, step, cut, numbers, "loss/sft")
 
 
 def run_preference(setup: Setup, workdir, kind: str, params=None) -> dict:
@@ -36,21 +37,27 @@ def run_preference(setup: Setup, workdir, kind: str, params=None) -> dict:
   """
   config, scored = setup.config, kind == "reward_model"
   p = config.preference
-  step = partial(reward_model_step if scored else dpo_step, cfg=setup.cfg,
-                 cut=Cut(p.micro_batch, 0, config.train.logit_chunk))
+  step, cut = partial(reward_model_step if scored else dpo_step, cfg=setup.cfg), Cut(
+    p.micro_batch, 0, config.train.logit_chunk, named=True)
   numbers = jax.tree.map(np.float32, (preference_spec(config), optimizer_spec(config.optimizer, p.steps)))
   state = fresh_state(setup, reference=not scored, params=params, value_head=scored)
   judge = partial(preferred, cfg=setup.cfg, scored=scored)
-  return _run(setup, workdir, kind, p.steps, state, pairs, step, numbers, "loss/pairs", judge)
+  return _run(setup, workdir, kind, p.steps, state, pairs, step, cut, numbers, "loss/pairs", judge)
 
 
-def _run(setup: Setup, workdir, name: str, steps: int, state, batches, step, numbers, shown: str, judge=None) -> dict:
+def _run(setup: Setup, workdir, name: str, steps: int, state, batches, step, cut: Cut, numbers, shown: str,
+         judge=None) -> dict:
   config, programs = setup.config, Programs(setup.mesh)
+  more = int(name == "reward_model")  # a score is read one token behind the last
   stage = Stage(workdir, config, total=steps, name=name)
   example, _ = batches(setup, 0)
   stage.warm_up(state)
   if not stage.done:
-    programs.add("step", step, like(state), shaped(setup.mesh, example), *numbers, donate=(0,), keep_state=True)
+    B, G, T = example.mask_BGT.shape
+    for share in shares(config):
+      packed = partial(step, cut=with_row(cut, share, B, G, T + more, setup.mesh))
+      args = (like(state), shaped(setup.mesh, example), *numbers)
+      programs.add(("step", share), packed, *args, donate=(0,), keep_state=True)
     data = like(state.data_state)
     programs.add("end", end_iteration, like(state), data, np.int32(0), donate=(0,), keep_state=True)
     if judge:
@@ -62,7 +69,9 @@ def _run(setup: Setup, workdir, name: str, steps: int, state, batches, step, num
   for i in range(stage.start, steps):
     started = time.perf_counter()
     batch, position = batches(setup, int(state.data_state["position"]))
-    state, metrics = programs("step", state, put(setup.mesh, batch), *numbers)
+    lengths_BG = batch.mask_BGT.sum(-1) + more
+    share = share_of(lengths_BG, batch.mask_BGT.shape[-1] + more, config, setup.mesh, cut)
+    state, metrics = programs(("step", share), state, put(setup.mesh, batch), *numbers)
     state = programs("end", state, {"position": np.int32(position)}, np.int32(0))
     values = means(jax.device_get(metrics))
     values["time/update"] = time.perf_counter() - started

@@ -34,11 +34,11 @@ def shares(config: ConfigDict) -> tuple[float, ...]:
   return (*sorted(set(config.train.token_budgets)), 1.0)
 
 
-def share_of(lengths_BG: np.ndarray, T: int, config: ConfigDict, mesh) -> float:
-  """The smallest share whose rows hold completions of these lengths (tokens), cut as the config says."""
+def share_of(lengths_BG: np.ndarray, T: int, config: ConfigDict, mesh, cut: Cut | None = None) -> float:
+  """The smallest share whose rows hold completions of these lengths (tokens); `cut`: None is that of RL."""
   for share in shares(config):
-    cut = with_row(cut_of(config), share, *lengths_BG.shape, T, mesh)
-    if not cut.row or fullest_row(lengths_BG, T, cut, mesh) <= cut.row:
+    packed = with_row(cut or cut_of(config), share, *lengths_BG.shape, T, mesh)
+    if not packed.row or fullest_row(lengths_BG, T, packed, mesh) <= packed.row:
       return share
   return 1.0
 
