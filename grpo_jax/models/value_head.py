@@ -20,9 +20,12 @@ def tree_values(params, cfg: ModelConfig, prompts: Prompts, tokens_BGT, mask_BGT
   return packing.back((wide(hidden) @ wide(params["value_head"]))[:, 0])
 
 
-def completion_scores(params, cfg: ModelConfig, prompts: Prompts, tokens_BGT, mask_BGT):
-  """Score of each whole completion, `[B, G]`: the head on the hidden state after its last token."""
+def completion_scores(params, cfg: ModelConfig, prompts: Prompts, tokens_BGT, mask_BGT, N: int = 0):
+  """Score of each whole completion, `[B, G]`: the head on the hidden state after its last token.
+
+  N: of `branches`, where each completion takes a token more than it has.
+  """
   more = ((0, 0), (0, 0), (0, 1))  # one position further, which is fed the last token
   mask = jnp.pad(mask_BGT, ((0, 0), (0, 0), (1, 0)), constant_values=True)
-  values_BGT = tree_values(params, cfg, prompts, jnp.pad(tokens_BGT, more), mask)
+  values_BGT = tree_values(params, cfg, prompts, jnp.pad(tokens_BGT, more), mask, N)
   return jnp.take_along_axis(values_BGT, jnp.sum(mask_BGT, -1)[..., None], 2)[..., 0]

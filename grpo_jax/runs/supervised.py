@@ -14,6 +14,7 @@ from grpo_jax.runs.loop import loop
 from grpo_jax.runs.ops import Compile, Run, kept, like, shaped
 from grpo_jax.runs.setup import Setup, fresh_state
 from grpo_jax.runs.stage import Stage
+from grpo_jax.runs.token_budgets import Budgets
 from grpo_jax.runs.validate import optimizer_spec, preference_spec
 from grpo_jax.training.dealing import Cut
 from grpo_jax.training.preference_step import dpo_step, preferred, reward_model_step
@@ -24,10 +25,10 @@ from grpo_jax.training.state import end_iteration
 def run_sft(setup: Setup, workdir) -> dict:
   """Imitates worked solutions to `config.sft.steps` from wherever the workdir is; returns the final parameters."""
   config = setup.config
-  step = partial(sft_step, cfg=setup.cfg, cut=Cut(config.sft.micro_batch, 0, config.train.logit_chunk))
+  step, cut = partial(sft_step, cfg=setup.cfg), Cut(config.sft.micro_batch, 0, config.train.logit_chunk)
   numbers = jax.tree.map(np.float32, (optimizer_spec(config.sft_optimizer, config.sft.steps),))
   state = fresh_state(setup, reference=False)
-  return _run(setup, workdir, "sft", config.sft.steps, state, solutions, step, numbers, "loss/sft")
+  return _run(setup, workdir, "sft", config.sft.steps, state, solutions, step, cut, numbers, "loss/sft")
 
 
 def run_preference(setup: Setup, workdir, kind: str, params=None) -> dict:
@@ -37,22 +38,28 @@ def run_preference(setup: Setup, workdir, kind: str, params=None) -> dict:
   """
   config, scored = setup.config, kind == "reward_model"
   p = config.preference
-  step = partial(reward_model_step if scored else dpo_step, cfg=setup.cfg,
-                 cut=Cut(p.micro_batch, 0, config.train.logit_chunk))
+  step, cut = partial(reward_model_step if scored else dpo_step, cfg=setup.cfg), Cut(
+    p.micro_batch, 0, config.train.logit_chunk, named=True)
   numbers = jax.tree.map(np.float32, (preference_spec(config), optimizer_spec(config.optimizer, p.steps)))
   state = fresh_state(setup, reference=not scored, params=params, value_head=scored)
   judge = partial(preferred, cfg=setup.cfg, scored=scored)
-  return _run(setup, workdir, kind, p.steps, state, pairs, step, numbers, "loss/pairs", judge)
+  return _run(setup, workdir, kind, p.steps, state, pairs, step, cut, numbers, "loss/pairs", judge)
 
 
-def _run(setup: Setup, workdir, name: str, steps: int, state, batches, step, numbers, shown: str, judge=None) -> dict:
+def _run(setup: Setup, workdir, name: str, steps: int, state, batches, step, cut: Cut, numbers, shown: str,
+         judge=None) -> dict:
   config, programs, nothing = setup.config, Compile(setup.mesh), np.int32(0)
   stage, ops = Stage(workdir, config, total=steps, name=name), Run(programs.executables)
   example, _ = batches(setup, 0)
+  more = int(name == "reward_model")  # a score is read one token behind the last
+  (B, G, T), batch = example.mask_BGT.shape, shaped(setup.mesh, example)
+  budgets = Budgets.of(config.train.token_budgets, T, setup.mesh)
 
   def compiled(state):
     state = like(state)
-    programs(step, state, shaped(setup.mesh, example), *numbers, layout=kept)
+    for share in budgets.shares:
+      packed = partial(step, cut=budgets.cut(cut, share, B, G, T + more))
+      programs(packed, state, batch, *numbers, layout=kept)
     programs(end_iteration, state, state.data_state, nothing, layout=kept)
     if judge:
       first = pairs_of(setup, setup.heldout.batch(0, config.evaluate.batch), _examples(setup, 0))
@@ -61,7 +68,8 @@ def _run(setup: Setup, workdir, name: str, steps: int, state, batches, step, num
   def learn(state, _):
     started = time.perf_counter()
     batch, position = batches(setup, int(state.data_state["position"]))
-    state, metrics = ops(step, state, put(setup.mesh, batch), *numbers)
+    packed = partial(step, cut=budgets.least(cut, batch.mask_BGT.sum(-1) + more, T + more))
+    state, metrics = ops(packed, state, put(setup.mesh, batch), *numbers)
     state = ops(end_iteration, state, {"position": np.int32(position)}, nothing)
     values = means(jax.device_get(metrics))
     values["time/update"] = time.perf_counter() - started

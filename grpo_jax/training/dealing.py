@@ -19,6 +19,7 @@ class Cut:
   members: int = 0  # completions of each prompt per microbatch
   logit_chunk: int = 0  # tokens of T per chunk of logits; 0 chooses
   row: int = 0  # tokens of a packed row (models/packing.py), as many as any has at most; 0 is room for all
+  named: bool = False  # members are told apart by their places (chosen, rejected), so these are kept
 
   def sizes(self, B: int, G: int) -> tuple[int, int]:
     """(prompts, members) of a microbatch of `[B, G]`."""
@@ -35,9 +36,11 @@ def dealt(tokens, bins: int):
 
 def member_order(lengths_BG, cut: Cut, mesh):
   """The members of each group in the order in which they are cut into rows, `[B, G]`."""
-  b, g = cut.sizes(*lengths_BG.shape)
-  parts = lengths_BG.shape[1] // g * split_of(mesh, b, g)[1]
-  return dealt(lengths_BG, parts).reshape(lengths_BG.shape)
+  (B, G), (b, g) = lengths_BG.shape, cut.sizes(*lengths_BG.shape)
+  parts = G // g * split_of(mesh, b, g)[1]
+  if parts == 1 or cut.named:
+    return np.broadcast_to(np.arange(G), (B, G))
+  return dealt(lengths_BG, parts).reshape(B, G)
 
 
 def group_order(tokens_B, microbatches: int, cut: Cut, mesh, G: int):

@@ -1,5 +1,7 @@
 """Steps on pairs: DPO and the Bradley–Terry reward model. A pair is a group with G = 2: chosen, then rejected."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -23,10 +25,10 @@ class PreferenceSpec:
   label_smoothing: float = 0.0
 
 
-def sequence_logps(params, cfg: ModelConfig, batch: Experience, chunk: int = 0):
+def sequence_logps(params, cfg: ModelConfig, batch: Experience, cut: Cut):
   """log p(completion | prompt), `[B, 2]` (nats)."""
   arrays = (batch.prompts, batch.tokens_BGT, batch.mask_BGT)
-  return jnp.sum(tree_logps(params, cfg, *arrays, 1.0, chunk)[0], -1)
+  return jnp.sum(tree_logps(params, cfg, *arrays, 1.0, cut.logit_chunk, cut.row)[0], -1)
 
 
 def _stepped(state: TrainState, batch: Experience, optimizer, cut: Cut, margins, loss):
@@ -40,7 +42,7 @@ def _stepped(state: TrainState, batch: Experience, optimizer, cut: Cut, margins,
                "pairs/margin": (jnp.sum(margin_B), count)}
     return jnp.sum(losses), (count, metrics)
 
-  grads, metrics = accumulate(loss_fn, state.params, batch, cut)
+  grads, metrics = accumulate(loss_fn, state.params, batch, replace(cut, named=True))
   state, update = apply_gradients(state, grads, optimizer)
   return state, {**metrics, **update}
 
@@ -50,8 +52,8 @@ def dpo_step(state: TrainState, batch: Experience, spec: PreferenceSpec, optimiz
   """loss = mean of pair_loss(m), m = log p/ref (chosen) - log p/ref (rejected). DPO, arXiv 2305.18290, equation 7."""
 
   def margins(params, micro: Experience):
-    reference = jax.lax.stop_gradient(sequence_logps(state.reference, cfg, micro, cut.logit_chunk))
-    gains_BG = sequence_logps(state.model(params), cfg, micro, cut.logit_chunk) - reference
+    reference = jax.lax.stop_gradient(sequence_logps(state.reference, cfg, micro, cut))
+    gains_BG = sequence_logps(state.model(params), cfg, micro, cut) - reference
     return gains_BG[:, 0] - gains_BG[:, 1]
 
   def loss(margin):
@@ -65,7 +67,7 @@ def reward_model_step(state: TrainState, batch: Experience, spec: PreferenceSpec
   """loss = mean of -log σ(score(chosen) - score(rejected)); the parameters carry a value head."""
 
   def margins(params, micro: Experience):
-    scores_BG = completion_scores(params, cfg, micro.prompts, micro.tokens_BGT, micro.mask_BGT)
+    scores_BG = completion_scores(params, cfg, micro.prompts, micro.tokens_BGT, micro.mask_BGT, cut.row)
     return scores_BG[:, 0] - scores_BG[:, 1]
 
   return _stepped(state, batch, optimizer, cut, margins, lambda margin: bradley_terry(margin, 0.0))
@@ -76,5 +78,5 @@ def preferred(params, batch: Experience, *, cfg: ModelConfig, scored: bool):
   if scored:
     scores_BG = completion_scores(params, cfg, batch.prompts, batch.tokens_BGT, batch.mask_BGT)
   else:
-    scores_BG = sequence_logps(params, cfg, batch)
+    scores_BG = sequence_logps(params, cfg, batch, Cut())
   return scores_BG[:, 0] > scores_BG[:, 1]

@@ -17,6 +17,8 @@ from grpo_jax.training.accumulate import Cut, map_microbatches
 from grpo_jax.training.dealing import dealt, fullest_row
 from grpo_jax.training.optimizer import OptimizerSpec
 from grpo_jax.training.policy_step import policy_step
+from grpo_jax.training.preference_step import PreferenceSpec, dpo_step, reward_model_step
+from grpo_jax.training.sft_step import sft_step
 from grpo_jax.training.state import new_learner, new_state
 from grpo_jax.training.value_step import value_step
 
@@ -42,6 +44,7 @@ def batch_of(cfg, params, spec):
   nan = lambda a: np.where(batch.mask_BGT, a, np.nan).astype(np.float32)  # noqa: E731
   batch = batch.replace(behavior_logps_BGT=nan(batch.behavior_logps_BGT), old_logps_BGT=nan(batch.old_logps_BGT),
                         ref_logps_BGT=nan(batch.ref_logps_BGT), roles_BG=rng.integers(-1, 2, (4, 4)).astype(np.int32))
+  batch = jax.tree.map(lambda a: a.astype(np.float64) if a.dtype == np.float32 else a, batch)
   if spec.kl == "exact":
     hidden, packing = branches(params, cfg, batch.prompts, batch.tokens_BGT, batch.mask_BGT)
     batch = batch.replace(ref_hidden_BGTD=packing.back(hidden[:, 0]) + 1, ref_logps_BGT=None)
@@ -87,6 +90,30 @@ def test_the_critic_of_packed_rows(cfg):
   run = lambda cut: step(new_learner(trunk), batch, OPTIMIZER, 0.2, cfg=cfg, cut=cut)  # noqa: E731
   (packed, some), (whole, all_of) = run(CUTS[1]), run(Cut())
   assert tiny.gap((packed.opt_state.mu, some["loss/value"]), (whole.opt_state.mu, all_of["loss/value"])) <= 1e-5
+
+
+def supervised(kind: str, cfg, batch, cut):
+  """The gradient of a step of a stage that learns from given completions, and its metrics."""
+  params = jax.tree.map(jnp.asarray, tiny.params(cfg))
+  if kind == "reward_model":
+    params = with_value_head(params) | {"value_head": jnp.linspace(-1, 1, cfg.width)}
+  state = new_state(params, 0, reference=kind == "dpo")
+  step = {"sft": sft_step, "dpo": dpo_step, "reward_model": reward_model_step}[kind]
+  numbers = (OPTIMIZER,) if kind == "sft" else (PreferenceSpec(), OPTIMIZER)
+  state, metrics = jax.device_get(jax.jit(functools.partial(step, cfg=cfg, cut=cut))(state, batch, *numbers))
+  return state.opt_state.mu, metrics
+
+
+@pytest.mark.parametrize("kind, G", [("sft", 1), ("dpo", 2), ("reward_model", 2)])
+def test_given_completions_share_rows_too(cfg, kind, G):
+  """Four examples or pairs in a row, two microbatches of two rows, against a row for each."""
+  batch = tiny.experience(tiny.prompts(), G, 24)
+  want = supervised(kind, cfg, batch, Cut())
+  one, several = Cut(row=64 * G), Cut(prompts=2, row=40 * G)
+  for cut in (one, several):
+    lengths = batch.mask_BGT.sum(-1) + 1
+    assert fullest_row(lengths, 25, cut, make_mesh(1, devices=jax.devices()[:1])) <= cut.row
+    assert tiny.gap(supervised(kind, cfg, batch, cut), want) <= 1e-5
 
 
 @pytest.mark.parametrize("bins", [1, 3, 8])
