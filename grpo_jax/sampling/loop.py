@@ -23,6 +23,7 @@ from grpo_jax.sampling.seats import (
 )
 from grpo_jax.types import SampleRequest
 
+LATER = "later_stage"  # names the loops that rows reach only where others have ended before them
 
 @struct.dataclass
 class Asked:
@@ -95,33 +96,36 @@ def _step(carry, *, params, output: Head, cfg: ModelConfig, asked: Asked, prefix
   return drawn, handed_out(seats, drawn.live_R, G) if refills else seats, written(cache, new, step)
 
 
-def _stage(carry, step, asked: Asked, go, first: bool, together):
-  """Steps while `go(drawn)`: chunk by chunk of the cache, so that what is read does not change within a loop.
+def _stage(carry, step, asked: Asked, goes, first: bool, together):
+  """Steps while `goes(drawn)`: chunk by chunk of the cache, so that what is read does not change within a loop.
 
-  In the first stage free seats and places are taken by the next members and prompts, if not all sit from the start.
+  In the first stage free seats and places are taken by the next members and prompts, if not all sit from the start. The
+  only number in the condition of a loop is its bound: the plan counts by it.
   """
-  (B, G, _), (A, S) = asked.uniforms_BGT.shape, carry[1].row_AS.shape
+  (B, G, T), (A, S), C = asked.uniforms_BGT.shape, carry[1].row_AS.shape, carry[2].columns
   prompts_wait = first and A < B
+  most_chunks = -(-T // C) * -(-G // S) * -(-B // A) + B * prompts_wait if first else -(-T // C) + 1
 
-  def inside(end, carry):
-    drawn, seats, cache = carry
-    goes = (cache.step < end) & go(drawn)
-    if not prompts_wait:
-      return goes
+  def waits(drawn, seats):
     ready = jnp.any(done_places(seats, drawn.live_R, G)) & (seats.taken < B)
-    return goes & (_most(ready.astype(jnp.int32), together) == 0)
+    return _most(ready.astype(jnp.int32), together) > 0
+
+  def turn(carry, **of_chunk):
+    column, _, *rest = carry
+    rest = drawn, seats, _ = step(rest, **of_chunk)
+    return column + 1, goes(drawn) & ~waits(drawn, seats) if prompts_wait else goes(drawn), *rest
 
   def chunk(carry):
-    drawn, seats, cache = carry
+    number, _, drawn, seats, cache = carry
     seats = next_prompts(seats, drawn.live_R, G) if prompts_wait else seats
     prefix = asked.prefix if first and A == B else asked.prefix.of(seats.prompt_A)
-    end = (cache.step // cache.columns + 1) * cache.columns
-    turn = partial(step, before=cache.closed, prefix=prefix, refills=first and (A, S) != (B, G))
-    carry = (drawn, seats, cache.replace(closed=[]))
-    drawn, seats, after = jax.lax.while_loop(partial(inside, end), turn, carry)
-    return drawn, seats, closed(after.replace(closed=cache.closed))
+    turns = partial(turn, before=cache.closed, prefix=prefix, refills=first and (A, S) != (B, G))
+    carry = cache.step % C, jnp.bool_(True), drawn, seats, cache.replace(closed=[])
+    *_, drawn, seats, after = jax.lax.while_loop(lambda c: (c[0] < C) & c[1], turns, carry)
+    return number + 1, goes(drawn), drawn, seats, closed(after.replace(closed=cache.closed))
 
-  return jax.lax.while_loop(lambda c: go(c[0]), chunk, carry)
+  carry = jnp.int32(0), goes(carry[0]), *carry
+  return jax.lax.while_loop(lambda c: (c[0] < most_chunks) & c[1], chunk, carry)[2:]
 
 
 def decode(params, output: Head, asked: Asked, *, cfg: ModelConfig, request: SampleRequest, together=(), replicas=1):
@@ -143,8 +147,9 @@ def decode(params, output: Head, asked: Asked, *, cfg: ModelConfig, request: Sam
       new = seated(groups(drawn.live_R), A, S)
       cache = moved(cache, jnp.maximum(jnp.take(seats.seat_R, jnp.maximum(new.row_AS, 0)), 0))
       seats = new
-    go = lambda drawn: _most(jnp.sum(places_of(groups(drawn.live_R), S2)), together) > A2  # noqa: B023, E731
-    drawn, seats, cache = _stage((drawn, seats, cache), step, asked, go, not i, together)
+    goes = lambda drawn: _most(jnp.sum(places_of(groups(drawn.live_R), S2)), together) > A2  # noqa: B023, E731
+    with jax.named_scope(LATER if i else "first"):
+      drawn, seats, cache = _stage((drawn, seats, cache), step, asked, goes, not i, together)
     row_steps += (cache.step - before) * (A * S)
   mask_RT = jnp.arange(T)[None] < drawn.length_R[:, None]
   return *(groups(a) for a in (drawn.tokens_RT, mask_RT, drawn.logps_RT, ~drawn.stopped_R)), row_steps

@@ -3,6 +3,10 @@
 import math
 
 import jax
+import jax.extend
+import numpy as np
+
+from grpo_jax.sampling.loop import LATER
 
 
 def matmul_flops(function, *args, while_trips: int | None = None) -> int:
@@ -11,7 +15,11 @@ def matmul_flops(function, *args, while_trips: int | None = None) -> int:
 
 
 def jaxpr_flops(jaxpr, while_trips: int | None = None) -> int:
-  """The same of a jaxpr. `while_trips`: how often `while` loops turn; without it, one with products is an error."""
+  """The same of a jaxpr. A `while` loop turns up to the largest whole number in its condition.
+
+  Where there is none it turns `while_trips` times; without that, one with products is an error. The sampler's later
+  stages turn for rows that left the first, whose turns are all counted: they count for nothing.
+  """
   grids = [math.prod(eqn.params["grid_mapping"].grid) for eqn in jaxpr.eqns if eqn.primitive.name == "pallas_call"]
   # Kernels side by side (keys' and queries' gradients) compute the same blocks; some grids hold more that are empty.
   return sum(_of_equation(eqn, while_trips, min(grids, default=0)) for eqn in jaxpr.eqns)
@@ -23,11 +31,14 @@ def _of_equation(eqn, while_trips, blocks: int) -> int:
     (contracting, _), _ = eqn.params["dimension_numbers"]
     shape = eqn.invars[0].aval.shape
     return 2 * math.prod(eqn.outvars[0].aval.shape) * math.prod(shape[axis] for axis in contracting)
-  inner = [jaxpr_flops(jaxpr, while_trips) for value in eqn.params.values() for jaxpr in _jaxprs(value)]
+  inner = [jaxpr_flops(jaxpr, while_trips) for jaxpr in _jaxprs_of(eqn)]
+  if name == "while" and LATER in str(eqn.source_info.name_stack):
+    return 0
   if name == "while" and sum(inner):
-    if while_trips is None:
+    trips = _bound(eqn.params["cond_jaxpr"].jaxpr) or while_trips
+    if trips is None:
       raise ValueError("a while loop with matrix products has no static trip count")
-    return sum(inner) * while_trips
+    return sum(inner) * trips
   if name == "cond":
     return max(inner)
   if name == "pallas_call":
@@ -35,6 +46,17 @@ def _of_equation(eqn, while_trips, blocks: int) -> int:
   if name == "shard_map":  # inside, shapes are one device's
     return sum(inner) * eqn.params["mesh"].size
   return sum(inner) * (eqn.params["length"] if name == "scan" else 1)
+
+
+def _bound(condition) -> int:
+  """The largest whole number that a condition compares with; 0 where there is none."""
+  literals = [v.val for eqn in condition.eqns for v in eqn.invars if isinstance(v, jax.extend.core.Literal)]
+  return max((int(n) for n in literals if np.issubdtype(np.asarray(n).dtype, np.integer)), default=0)
+
+
+def _jaxprs_of(eqn):
+  """The jaxprs in all parameters of an equation."""
+  return [jaxpr for value in eqn.params.values() for jaxpr in _jaxprs(value)]
 
 
 def _jaxprs(value):

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from grpo_jax.sampling.loop import LATER
+
 KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute", "collective-broadcast")
 # Bytes of an element; the others say their bits: bf16, f8e4m3fn, s32
 WIDTHS = {"pred": 1, "c64": 8, "c128": 16, "token": 0, "opaque": 0}
@@ -71,8 +73,11 @@ def _computations(text: str) -> tuple[dict[str, list[_Instruction]], str]:
 def _trips(loop: _Instruction, found) -> int:
   """Turns of a while loop: as the compiler notes them, else the largest integer in its condition.
 
-  The largest of 32 bits and above are no bounds: a minimum begins with them.
+  The largest of 32 bits and above are no bounds: a minimum begins with them. The sampler's later stages turn for rows
+  that left the first, whose turns are all counted: none for these.
   """
+  if f"/{LATER}/" in loop.rest:
+    return 0
   known = re.search(r'known_trip_count[^}]*"n":"(\d+)"', loop.rest)
   if known:
     return int(known[1])

@@ -18,6 +18,10 @@ MORE = (2, 5, 9, 11, 20)
 REQUEST = SampleRequest(group_size=4, max_new_tokens=22, stop_ids=(2, 5), greedy_members=1)
 
 
+def slow(*values):
+  return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
   """Chunks of six columns, and finished rows dropped of completions as short as these."""
@@ -41,9 +45,9 @@ def check(rollout, want):
 
 @pytest.mark.parametrize("family, scan_layers, B, request_", [
   ("llama", False, 8, REQUEST), ("qwen2_window", True, 4, REQUEST),
-  ("gemma3", False, 4, REQUEST.replace(temperature=8.0, stop_ids=MORE)),
-  ("gemma2", True, 4, REQUEST.replace(temperature=2.0, stop_ids=MORE)),
-  ("qwen3", False, 3, REQUEST.replace(group_size=3)), ("llama", False, 2, REQUEST.replace(stop_ids=())),
+  slow("gemma3", False, 4, REQUEST.replace(temperature=8.0, stop_ids=MORE)),
+  slow("gemma2", True, 4, REQUEST.replace(temperature=2.0, stop_ids=MORE)),
+  slow("qwen3", False, 3, REQUEST.replace(group_size=3)), slow("llama", False, 2, REQUEST.replace(stop_ids=())),
 ])
 def test_tokens_masks_and_truncation_are_those_of_a_plain_sampler(family, scan_layers, B, request_):
   cfg = tiny.config(scan_layers=scan_layers, **FAMILIES[family])
@@ -67,21 +71,19 @@ def test_at_geometric_lengths_a_token_costs_at_most_two_row_steps(cfg, params):
   assert 1 <= row_steps / tokens <= 2.0
 
 
-@pytest.mark.parametrize("B, slots", [(8, 16), (8, 8), (4, 2), (3, 7)])
+@pytest.mark.parametrize("B, slots", [(8, 16), slow(8, 8), (4, 2)])
 def test_slots_change_no_sample(cfg, params, B, slots):
   """Members wait for a seat; with fewer slots than prompts, prompts for a place."""
-  prompts = first(tiny.prompts(LENGTHS), B)
-  want, all_at_once = sampled(params, cfg, prompts, REQUEST)
-  rollout, row_steps = sampled(params, cfg, prompts, REQUEST.replace(slots=slots))
+  prompts, request = first(tiny.prompts(LENGTHS), B), REQUEST.replace(max_new_tokens=12)
+  want, all_at_once = sampled(params, cfg, prompts, request)
+  rollout, row_steps = sampled(params, cfg, prompts, request.replace(slots=slots))
   check(rollout, want)
   assert rollout.mask_BGT.sum() <= row_steps < 1.5 * all_at_once
 
 
-SPLIT = pytest.param((2, 2, 2), False, 8, 16, marks=pytest.mark.slow)
-
-
 @pytest.mark.parametrize("sizes, whole, B, slots", [
-  ((8, 1, 1), False, 8, 0), ((8, 1, 1), False, 8, 16), ((2, 4, 1), True, 2, 0), ((4, 2, 1), False, 4, 8), SPLIT])
+  slow((8, 1, 1), False, 8, 0), ((8, 1, 1), False, 8, 16), slow((2, 4, 1), True, 2, 0), ((4, 2, 1), False, 4, 8),
+  slow((2, 2, 2), False, 8, 16)])
 def test_a_mesh_changes_no_sample(cfg, params, sizes, whole, B, slots):
   """Replicas by themselves, members split, replicas in step; all rows at once, and two or one to a device."""
   request = REQUEST.replace(max_new_tokens=12, whole=whole, slots=slots)

@@ -5,8 +5,11 @@ import jax.numpy as jnp
 import pytest
 import tiny
 
+from grpo_jax.models.decoder import prefill
 from grpo_jax.models.rows import branches
+from grpo_jax.sampling.generate import generate
 from grpo_jax.tools.flops import matmul_flops
+from grpo_jax.types import SampleRequest
 
 A, B = jnp.ones((2, 3)), jnp.ones((3, 5))
 ONE = 2 * 2 * 3 * 5
@@ -56,3 +59,18 @@ def test_a_branch_counts_the_dearest_and_a_while_loop_is_refused():
   assert matmul_flops(branch, A, B) == ONE
   with pytest.raises(ValueError, match="trip count"):
     matmul_flops(lambda a: jax.lax.while_loop(lambda c: c[0, 0] < 9, lambda c: c @ c, a), jnp.ones((2, 2)))
+
+
+@pytest.mark.parametrize("slots, tokens", [(0, 64), (16, 64), (4, 4 * 64)])
+def test_the_sampler_is_counted_to_the_last_token(cfg, params, prompts, slots, tokens):
+  """Its chunks and rounds, and no later stage: twice as many members, twice the work of all but the prefill."""
+
+  def flops(G, stops):
+    request = SampleRequest(group_size=G, max_new_tokens=64, stop_ids=stops, slots=slots)
+    return matmul_flops(lambda p, q: generate(p, cfg, q, 0, request), params, prompts)
+
+  prefill_only = matmul_flops(lambda p, q: prefill(p, cfg, q).keys, params, prompts)
+  step = (flops(4, ()) - prefill_only) / tokens
+  assert flops(4, (2, 5)) == flops(4, ()) and step == int(step)
+  if not slots:
+    assert (flops(8, ()) - prefill_only) / tokens == 2 * step
