@@ -46,14 +46,16 @@ def run_preference(setup: Setup, workdir, kind: str, params=None) -> dict:
 
 
 def _run(setup: Setup, workdir, name: str, steps: int, state, batches, step, numbers, shown: str, judge=None) -> dict:
-  config, programs, nothing = setup.config, Compile(setup.mesh), np.int32(0)
+  config, programs = setup.config, Compile(setup.mesh)
   stage, ops = Stage(workdir, config, total=steps, name=name), Run(programs.executables)
   example, _ = batches(setup, 0)
 
+  def learned(ops, state, batch, position: int):
+    state, metrics = ops(step, state, batch, *numbers, layout=kept)
+    return ops(end_iteration, state, {"position": np.int32(position)}, np.int32(0), layout=kept), metrics
+
   def compiled(state):
-    state = like(state)
-    programs(step, state, shaped(setup.mesh, example), *numbers, layout=kept)
-    programs(end_iteration, state, state.data_state, nothing, layout=kept)
+    state, _ = learned(programs, like(state), shaped(setup.mesh, example), 0)
     if judge:
       first = pairs_of(setup, setup.heldout.batch(0, config.evaluate.batch), _examples(setup, 0))
       programs(judge, state.policy, shaped(setup.mesh, first))
@@ -61,8 +63,7 @@ def _run(setup: Setup, workdir, name: str, steps: int, state, batches, step, num
   def learn(state, _):
     started = time.perf_counter()
     batch, position = batches(setup, int(state.data_state["position"]))
-    state, metrics = ops(step, state, put(setup.mesh, batch), *numbers)
-    state = ops(end_iteration, state, {"position": np.int32(position)}, nothing)
+    state, metrics = learned(ops, state, put(setup.mesh, batch), position)
     values = means(jax.device_get(metrics))
     values["time/update"] = time.perf_counter() - started
     return state, [(values, f"loss {values[shown]:.3f}")]
