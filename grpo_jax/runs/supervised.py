@@ -48,19 +48,21 @@ def run_preference(setup: Setup, workdir, kind: str, params=None) -> dict:
 
 def _run(setup: Setup, workdir, name: str, steps: int, state, batches, step, cut: Cut, numbers, shown: str,
          judge=None) -> dict:
-  config, programs, nothing = setup.config, Compile(setup.mesh), np.int32(0)
+  config, programs = setup.config, Compile(setup.mesh)
   stage, ops = Stage(workdir, config, total=steps, name=name), Run(programs.executables)
   example, _ = batches(setup, 0)
   more = int(name == "reward_model")  # a score is read one token behind the last
   (B, G, T), batch = example.mask_BGT.shape, shaped(setup.mesh, example)
   budgets = Budgets.of(config.train.token_budgets, T, setup.mesh)
 
+  def learned(ops, state, batch, position: int, cut: Cut):
+    state, metrics = ops(partial(step, cut=cut), state, batch, *numbers, layout=kept)
+    return ops(end_iteration, state, {"position": np.int32(position)}, np.int32(0), layout=kept), metrics
+
   def compiled(state):
     state = like(state)
     for share in budgets.shares:
-      packed = partial(step, cut=budgets.cut(cut, share, B, G, T + more))
-      programs(packed, state, batch, *numbers, layout=kept)
-    programs(end_iteration, state, state.data_state, nothing, layout=kept)
+      learned(programs, state, batch, 0, budgets.cut(cut, share, B, G, T + more))
     if judge:
       first = pairs_of(setup, setup.heldout.batch(0, config.evaluate.batch), _examples(setup, 0))
       programs(judge, state.policy, shaped(setup.mesh, first))
@@ -68,9 +70,8 @@ def _run(setup: Setup, workdir, name: str, steps: int, state, batches, step, cut
   def learn(state, _):
     started = time.perf_counter()
     batch, position = batches(setup, int(state.data_state["position"]))
-    packed = partial(step, cut=budgets.least(cut, batch.mask_BGT.sum(-1) + more, T + more))
-    state, metrics = ops(packed, state, put(setup.mesh, batch), *numbers)
-    state = ops(end_iteration, state, {"position": np.int32(position)}, nothing)
+    own = budgets.least(cut, batch.mask_BGT.sum(-1) + more, T + more)
+    state, metrics = learned(ops, state, put(setup.mesh, batch), position, own)
     values = means(jax.device_get(metrics))
     values["time/update"] = time.perf_counter() - started
     return state, [(values, f"loss {values[shown]:.3f}")]
