@@ -76,7 +76,7 @@ def _trips(loop: _Instruction, found) -> int:
   The largest of 32 bits and above are no bounds: a minimum begins with them. The sampler's later stages turn for rows
   that left the first, whose turns are all counted: none for these.
   """
-  if f"/{LATER}/" in loop.rest:
+  if LATER in loop.rest:  # in the name of the operation
     return 0
   known = re.search(r'known_trip_count[^}]*"n":"(\d+)"', loop.rest)
   if known:

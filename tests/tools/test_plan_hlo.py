@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from grpo_jax.sampling.loop import LATER
 from grpo_jax.tools.hlo import _groups, _instruction, _trips, collectives
 
 PROGRAMS = """
@@ -118,8 +119,11 @@ def test_a_noted_trip_count_wins_over_the_condition():
   loop = _instruction(f"  %w = (s32[], f32[2]{{0}}) while(%t), condition=%c, body=%b, {noted}")
   assert _trips(loop, {"c": [_instruction("  %k = s32[] constant(4)")]}) == 9
   bare = _instruction("  %w = (s32[], f32[2]{0}) while(%t), condition=%c, body=%b")
+  name = f'metadata={{op_name="jit(f)/vmap({LATER})/while"}}'
+  later = _instruction(f"  %w = (s32[]) while(%t), condition=%c, body=%b, {name}")
   bound, least = (_instruction(f"  %k = s32[]{{:T(128)}} constant({n})") for n in (4, 2**31 - 1))
   assert _trips(bare, {"c": [bound]}) == _trips(bare, {"c": [bound, least]}) == 4  # a minimum begins with the largest
+  assert _trips(later, {"c": [bound]}) == 0
 
 
 TPU = """
