@@ -8,7 +8,7 @@ from grpo_jax.distributed.multihost import code_version, fetch, is_first
 from grpo_jax.reports.rollouts import KeptRollout, rollout_file, write_rollout
 from grpo_jax.runs.rl_metrics import save_skipped
 from grpo_jax.runs.signals import Judged
-from grpo_jax.runs.token_budgets import share_of
+from grpo_jax.runs.token_budgets import packed_key, share_of
 from grpo_jax.types import Experience, Rollout
 
 
@@ -30,7 +30,7 @@ def record(run, stage, iteration: int, state, numbers: dict, made: Made) -> None
   if every and iteration % every == 0:
     (_, G, T), P = made.experience.mask_BGT.shape, made.rollout.prompts.tokens_BP.shape[1]
     share = share_of(fetch(made.experience.mask_BGT).sum(-1), T, run.config, run.setup.mesh)
-    key = ("look", P, T, G, share)
+    key = ("look", *packed_key((P, T, G), share))
     looks = fetch(run.programs(key, state.policy, made.experience, run.spec, run.temperature))
     kept = kept_rollout(iteration, made, looks, np.asarray(fetch(stage.saved.hashes(state))), {"code": code_version()})
     if is_first():

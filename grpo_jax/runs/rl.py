@@ -20,7 +20,7 @@ from grpo_jax.runs.rl_programs import compile_rl
 from grpo_jax.runs.rollouts import collect
 from grpo_jax.runs.setup import Setup, fresh_state
 from grpo_jax.runs.stage import Stage
-from grpo_jax.runs.token_budgets import learned_lengths, share_of
+from grpo_jax.runs.token_budgets import learned_lengths, packed_key, share_of
 from grpo_jax.runs.validate import algorithm_spec, optimizer_spec, updates_per_iteration
 from grpo_jax.types import Experience
 
@@ -63,7 +63,7 @@ class RLRun:
       key = (P, choose_bucket(lengths.ravel().tolist(), config.completion_buckets), rollout.mask_BGT.shape[1])
       clock.append(time.perf_counter())
       lengths, rest = lengths[:, -key[2]:], (rollout, self.temperature)
-      packed = (*key, share_of(lengths, key[1], config, self.setup.mesh))
+      packed = packed_key(key, share_of(lengths, key[1], config, self.setup.mesh))
       ref = programs(("reference", *packed), state.reference, *rest) if "reference" in self.asks else None
       old = programs(("score", *packed), state.policy, *rest) if self.updates > 1 else None
       values = programs(("values", *packed), state.critic.params, rollout) if state.critic else None
@@ -78,7 +78,7 @@ class RLRun:
     experience = programs(("experience", *key), scored["rollout"], signals, *scored["logps"], *numbers)
     updates, lengths = [], learned_lengths(scored["lengths"], scored["rollout"], collected.judged.signals, self.spec)
     for minibatch, of in self.minibatches(experience, lengths, key, iteration):
-      packed = (*key, share_of(of, key[1], config, self.setup.mesh))
+      packed = packed_key(key, share_of(of, key[1], config, self.setup.mesh))
       state, metrics = programs(("update", *packed), state, minibatch, self.spec, self.optimizers[0], self.temperature)
       if state.critic:
         parts = (minibatch, self.optimizers[1], self.value_clip)

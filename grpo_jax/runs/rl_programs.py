@@ -17,7 +17,7 @@ from grpo_jax.models.value_head import tree_values
 from grpo_jax.runs.group_size import group_buckets
 from grpo_jax.runs.programs import Programs, like, shaped
 from grpo_jax.runs.setup import Setup
-from grpo_jax.runs.token_budgets import cut_of, shares, with_row
+from grpo_jax.runs.token_budgets import cut_of, packed_key, shares, with_row
 from grpo_jax.runs.validate import updates_per_iteration
 from grpo_jax.sampling.generate import generate
 from grpo_jax.training.accumulate import Cut, map_microbatches
@@ -180,21 +180,21 @@ def compile_rl(setup: Setup, state, spec: AlgorithmSpec, optimizers, asks: set[s
     for T in config.completion_buckets:
       key, rows = (P, T, G), np.zeros(config.train.minibatch_prompts or B, np.int32)
       for share in shares(config):
-        scores = _add_scorers(programs, setup, state, rollout, spec, asks, (*key, share))
+        scores = _add_scorers(programs, setup, state, rollout, spec, asks, key, share)
       signals = shaped(mesh, empty_signals(B, G, max(config.completion_buckets), asks))
       parts = (signals, *scores, state.algorithm_state, spec, np.uint32(0), np.int32(0))
       whole = programs.add(("experience", *key), partial(make_experience, T=T), rollout, *parts)
       batch = programs.add(("minibatch", *key), take_rows, whole, rows) if updates > 1 else whole
       for share in shares(config):
-        _add_updates(programs, setup, state, (whole, batch), spec, optimizers, (*key, share))
+        _add_updates(programs, setup, state, (whole, batch), spec, optimizers, key, share)
   numbers = (np.int32(0), np.float32(0))
   programs.add("end", end_iteration, state, state.data_state, *numbers, donate=(0,), keep_state=True)
   return programs
 
 
-def _add_scorers(programs: Programs, setup: Setup, state, rollout, spec: AlgorithmSpec, asks, key):
-  """Compiles what scores a rollout under the key (P, T, G, share): what the KL needs, old log-probabilities, values."""
-  B, temperature, (_, T, G, share) = setup.config.train.prompts, np.float32(1), key
+def _add_scorers(programs: Programs, setup: Setup, state, rollout, spec: AlgorithmSpec, asks, key, share: float):
+  """Compiles what scores a rollout under the key (P, T, G): what the KL needs, old log-probabilities, values."""
+  B, temperature, (_, T, G), key = setup.config.train.prompts, np.float32(1), key, packed_key(key, share)
   fixed = {"cfg": setup.cfg, "T": T, "cut": with_row(cut_of(setup.config), share, B, G, T, setup.mesh)}
   ref, old, values = None, None, None
   if "reference" in asks:
@@ -207,9 +207,9 @@ def _add_scorers(programs: Programs, setup: Setup, state, rollout, spec: Algorit
   return ref, old, values
 
 
-def _add_updates(programs: Programs, setup: Setup, state, batches, spec: AlgorithmSpec, optimizers, key):
-  """Compiles the updates under the key (P, T, G, share); `batches`: a whole experience and a minibatch of it."""
-  config, temperature, (_, T, G, share) = setup.config, np.float32(1), key
+def _add_updates(programs: Programs, setup: Setup, state, batches, spec: AlgorithmSpec, optimizers, key, share: float):
+  """Compiles the updates under the key (P, T, G); `batches`: a whole experience and a minibatch of it."""
+  config, temperature, (_, T, G), key = setup.config, np.float32(1), key, packed_key(key, share)
   whole, one = ({"cfg": setup.cfg, "cut": with_row(cut_of(config), share, len(batch.mask_BGT), G, T, setup.mesh)}
                 for batch in batches)
   if config.log.rollouts:

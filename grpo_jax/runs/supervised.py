@@ -13,7 +13,7 @@ from grpo_jax.runs.batches import pairs, pairs_of, solutions
 from grpo_jax.runs.programs import Programs, like, shaped
 from grpo_jax.runs.setup import Setup, fresh_state
 from grpo_jax.runs.stage import Stage
-from grpo_jax.runs.token_budgets import share_of, shares, with_row
+from grpo_jax.runs.token_budgets import packed_key, share_of, shares, with_row
 from grpo_jax.runs.validate import optimizer_spec, preference_spec
 from grpo_jax.training.accumulate import Cut
 from grpo_jax.training.preference_step import dpo_step, preferred, reward_model_step
@@ -57,7 +57,7 @@ def _run(setup: Setup, workdir, name: str, steps: int, state, batches, step, cut
     for share in shares(config):
       packed = partial(step, cut=with_row(cut, share, B, G, T + more, setup.mesh))
       args = (like(state), shaped(setup.mesh, example), *numbers)
-      programs.add(("step", share), packed, *args, donate=(0,), keep_state=True)
+      programs.add(packed_key(("step",), share), packed, *args, donate=(0,), keep_state=True)
     data = like(state.data_state)
     programs.add("end", end_iteration, like(state), data, np.int32(0), donate=(0,), keep_state=True)
     if judge:
@@ -71,7 +71,7 @@ def _run(setup: Setup, workdir, name: str, steps: int, state, batches, step, cut
     batch, position = batches(setup, int(state.data_state["position"]))
     lengths_BG = batch.mask_BGT.sum(-1) + more
     share = share_of(lengths_BG, batch.mask_BGT.shape[-1] + more, config, setup.mesh, cut)
-    state, metrics = programs(("step", share), state, put(setup.mesh, batch), *numbers)
+    state, metrics = programs(packed_key(("step",), share), state, put(setup.mesh, batch), *numbers)
     state = programs("end", state, {"position": np.int32(position)}, np.int32(0))
     values = means(jax.device_get(metrics))
     values["time/update"] = time.perf_counter() - started

@@ -34,6 +34,11 @@ def shares(config: ConfigDict) -> tuple[float, ...]:
   return (*sorted(set(config.train.token_budgets)), 1.0)
 
 
+def packed_key(key: tuple, share: float) -> tuple:
+  """The key of a program for rows of this share of the padded tokens; of all of them, the key itself."""
+  return key if share == 1 else (*key, share)
+
+
 def share_of(lengths_BG: np.ndarray, T: int, config: ConfigDict, mesh, cut: Cut | None = None) -> float:
   """The smallest share whose rows hold completions of these lengths (tokens); `cut`: None is that of RL."""
   for share in shares(config):

@@ -34,8 +34,7 @@ def test_a_packed_run_is_the_padded_run(tmp_path, monkeypatch):
   monkeypatch.setattr(Programs, "__call__", lambda self, key, *args: (used.append(key), call(self, key, *args))[1])
   for name, budgets in (("packed", (0.9,)), ("padded", ())):
     main.run(config(budgets), tmp_path / name)
-  shares = {key[-1] for key in used if key[0] in ("reference", "score", "update", "look")}
-  assert len(shares) >= 2, "no iteration was packed"
+  assert any(key[-1] == 0.9 for key in used if key[0] == "update"), "no update was packed"
   for mine, theirs in zip(rows(tmp_path / "packed", "rl"), rows(tmp_path / "padded", "rl"), strict=True):
     for name, value in theirs.items():
       if re.match("loss|policy|update", name):
