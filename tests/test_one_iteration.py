@@ -58,3 +58,16 @@ def test_a_task_is_read_in_one_place():
   parsing = re.compile(r'\btask\b\)?\.(startswith|endswith|split|remove)|\.task (==|!=|in) |"_then_"|"sft_then_')
   found = {file for file, source in SOURCES.items() if parsing.search(source)}
   assert found - {"grpo_jax/data/arithmetic.py"} == {"grpo_jax/config/stages.py"}  # its own `task` is a kind of problem
+
+
+BEHIND_THE_DOOR = (
+  "runs/iteration", "runs/ops", "runs/loop", "runs/collect", "runs/curriculum", "runs/signals", "runs/kept",
+  "training/experience")
+
+
+@pytest.mark.parametrize("name", BEHIND_THE_DOOR)
+def test_stages_take_what_they_need_and_not_a_config_or_a_run(name):
+  tree = ast.parse(SOURCES[f"grpo_jax/{name}.py"])
+  names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+  names |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+  assert names and not names & {"config", "run", "ConfigDict"}

@@ -13,6 +13,17 @@ UNSEEN = -1.0  # in the table, for a problem without a rollout
 
 
 @dataclass(frozen=True)
+class Curriculum:
+  """`config.curriculum`."""
+
+  low: float
+  high: float
+  revisit: float
+  skips: int
+  momentum: float
+
+
+@dataclass(frozen=True)
 class Banded:
   """A stream that passes over problems whose running pass rate lies outside [low, high].
 

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from ml_collections import ConfigDict
 
-from grpo_jax.data.curriculum import Banded, updated
+from grpo_jax.data.curriculum import Banded, Curriculum, updated
 from grpo_jax.data.order import Stream
 from grpo_jax.runs.prompts import Drawn, draw
 from grpo_jax.runs.signals import Judged
@@ -21,7 +20,7 @@ class Draws:
   tokenizer: Tokenizer
   count: int
   buckets: tuple[int, ...]
-  curriculum: ConfigDict  # `config.curriculum`; see data/curriculum.py
+  curriculum: Curriculum
   component: str  # of the rewards, that counts as passed
 
   def next(self, data_state: dict, position: int) -> Drawn:

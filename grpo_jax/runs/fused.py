@@ -195,12 +195,12 @@ def compile_fused(ops: Compile, parts: RLParts, rewards: TokenRewards, state) ->
   compile_heldout(ops, parts.setup, like(state.policy))
 
 
-def dispatches(feed: Callable, run: Callable, lines: Callable, total: int) -> Callable:
+def dispatches(feed: Callable, call: Callable, lines: Callable, total: int) -> Callable:
   """The step of runs/loop.py that is many iterations; what the next one takes is made while the devices compute.
 
   Args:
     feed: `(position, i) -> (fed, count, position after)`, of the dispatch behind iteration i.
-    run: `(state, fed, count) -> (state, told)`.
+    call: `(state, fed, count) -> (state, told)`.
     lines: `(told, fed, count, i, seconds of one iteration) -> [(numbers, line)]`.
   """
   ahead = []
@@ -208,7 +208,7 @@ def dispatches(feed: Callable, run: Callable, lines: Callable, total: int) -> Ca
   def step(state, i: int):
     started = time.perf_counter()
     fed, count, position = ahead.pop() if ahead else feed(np.asarray(state.data_state["position"]).tolist(), i)
-    state, told = run(state, fed, np.int32(count))
+    state, told = call(state, fed, np.int32(count))
     if i + count < total:
       ahead.append(feed(position, i + count))
     told = jax.device_get(told)
@@ -225,7 +225,7 @@ def fused_steps(ops, parts: RLParts, rewards: TokenRewards) -> Callable:
     fed = feed(parts, rewards, config.train.fused_iterations, position, i, stretch(config, i))
     return fed, fed.count, fed.position
 
-  def run(state, fed: Fed, count):
+  def call(state, fed: Fed, count):
     return fused(ops, parts, rewards, state, put(mesh, fed.feeds, stacked_shardings(mesh, fed.feeds)), count)
 
   def lines(told: Told, fed: Fed, count: int, i: int, seconds: float):
@@ -234,7 +234,7 @@ def fused_steps(ops, parts: RLParts, rewards: TokenRewards) -> Callable:
       _warn_of_skipped(i + k + 1, numbers[k])
     return [(n, train_line(n)) for n in numbers]
 
-  return dispatches(fed, run, lines, config.train.iterations)
+  return dispatches(fed, call, lines, config.train.iterations)
 
 
 def _warn_of_skipped(iteration: int, numbers: dict) -> None:

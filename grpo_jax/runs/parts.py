@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from grpo_jax.algorithms.spec import AlgorithmSpec, initial_state, needs
 from grpo_jax.algorithms.table import Signals
+from grpo_jax.data.curriculum import Curriculum
 from grpo_jax.models.config import ModelConfig
 from grpo_jax.runs.curriculum import Draws
 from grpo_jax.runs.setup import Setup, fresh_state
@@ -115,7 +116,8 @@ class RLParts:
     """As the config of the setup has them."""
     config, numbers, s = setup.config, numbers_of(setup.config), setup.config.sampling
     choices = choices_of(config, setup.cfg, setup.tokenizer.stop_ids, numbers.spec)
-    draws = Draws(setup.train, setup.tokenizer, config.train.prompts, tuple(config.prompt_buckets), config.curriculum,
+    curriculum = Curriculum(**config.curriculum.to_dict())
+    draws = Draws(setup.train, setup.tokenizer, config.train.prompts, tuple(config.prompt_buckets), curriculum,
                   config.evaluate.component)
     sizes, buckets = tuple(s.group_sizes) or (s.group_size,), tuple(config.completion_buckets)
     budgets = Budgets.of(config.train.token_budgets, max(buckets), setup.mesh)

@@ -231,7 +231,7 @@ def train_arms(arms: Arms, stage: Stage, state, devices) -> None:
     feds = arms.feeds(positions, i, stretch(config, i))
     return feds, feds[0].count, [fed.position for fed in feds]
 
-  def run(state, feds: list[Fed], count):
+  def call(state, feds: list[Fed], count):
     return programs.many(state, arms.stacked(feds), count, arms.numbers)
 
   def lines(told, feds: list[Fed], count: int, i: int, seconds: float):
@@ -251,7 +251,7 @@ def train_arms(arms: Arms, stage: Stage, state, devices) -> None:
     arms.sync()
     return float(np.mean([m["greedy"] for m in metrics]))
 
-  step = dispatches(feed, run, lines, total)
+  step = dispatches(feed, call, lines, total)
   loop(stage, programs.placed(state), lambda state: None, step, evaluate, config.evaluate.every)
   for log in arms.logs:
     log.close()
