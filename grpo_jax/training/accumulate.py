@@ -19,7 +19,7 @@ def _microbatches(batch: Experience, cut: Cut):
   if cut.row:
     mesh, lengths_BG = jax.sharding.get_abstract_mesh(), jnp.sum(batch.mask_BGT, -1, dtype=jnp.int32)
     members = member_order(lengths_BG, cut, mesh)
-    rest = jax.tree.map(lambda a: _along(a, members), rest)
+    rest = rest if members is None else jax.tree.map(lambda a: _along(a, members), rest)
     groups = group_order(jnp.sum(jnp.sum(rest.mask_BGT, -1).reshape(B * parts, g), -1), n, cut, mesh, g)
   rest = jax.tree.map(lambda a: a.reshape(B * parts, g, *a.shape[2:]), rest)
   prompts = jax.tree.map(lambda a: jnp.repeat(a, parts, 0) if parts > 1 else a, prompts)

@@ -35,11 +35,11 @@ def dealt(tokens, bins: int):
 
 
 def member_order(lengths_BG, cut: Cut, mesh):
-  """The members of each group in the order in which they are cut into rows, `[B, G]`."""
+  """The members of each group in the order in which they are cut into rows, `[B, G]`; None where that is their own."""
   (B, G), (b, g) = lengths_BG.shape, cut.sizes(*lengths_BG.shape)
   parts = G // g * split_of(mesh, b, g)[1]
   if parts == 1 or cut.named:
-    return np.broadcast_to(np.arange(G), (B, G))
+    return None
   return dealt(lengths_BG, parts).reshape(B, G)
 
 
@@ -58,7 +58,8 @@ def fullest_row(lengths_BG: np.ndarray, T: int, cut: Cut, mesh) -> int:
   """Tokens of the fullest row when completions of these lengths are packed into rows of `cut.row`, on the host."""
   B, G = lengths_BG.shape
   b, g = cut.sizes(B, G)
-  lengths = np.take_along_axis(lengths_BG, member_order(lengths_BG, cut, mesh), 1).reshape(-1, g)
+  members = member_order(lengths_BG, cut, mesh)
+  lengths = (lengths_BG if members is None else np.take_along_axis(lengths_BG, members, 1)).reshape(-1, g)
   microbatches = len(lengths) // b
   lengths = lengths[group_order(lengths.sum(1), microbatches, cut, mesh, g)]
   rows, parts = split_of(mesh, b, g)

@@ -31,6 +31,7 @@ def lived(sizes):
   config.tokenizer.alphabet += "*/"  # 20 tokens with the special ones: they too are split over `tensor`
   config.model.num_kv_heads = 4
   config.train.minibatch_prompts, config.train.update_epochs = 0, 2
+  config.train.token_budgets = (0.7,)
   variety = {"rule": "repetition", "weight": 1.0, "options": {"ngram": 1, "unit": "character"}}
   config.rewards.components = {**config.rewards.components.to_dict(), "variety": variety}  # untrained groups have it
   config.optimizer.epsilon = 1e-5  # Adam makes full steps of what is only rounding; not of what is below this
