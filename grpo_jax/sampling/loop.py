@@ -25,6 +25,7 @@ from grpo_jax.types import SampleRequest
 
 LATER = "later_stage"  # names the loops that rows reach only where others have ended before them
 
+
 @struct.dataclass
 class Asked:
   """B prompts of which G completions each are asked for: what a replica's loop is given of them.
@@ -104,7 +105,10 @@ def _stage(carry, step, asked: Asked, goes, first: bool, together):
   """
   (B, G, T), (A, S), C = asked.uniforms_BGT.shape, carry[1].row_AS.shape, carry[2].columns
   prompts_wait = first and A < B
-  most_chunks = -(-T // C) * -(-G // S) * -(-B // A) + B * prompts_wait if first else -(-T // C) + 1
+  # A seat that has worked more than n·T had n + 1 members, a place n + 1 prompts; each new prompt cuts a chunk in two.
+  loops = jax.lax.psum(1, together) if together else 1
+  most_chunks = -(-T // C) * -(-G // S) * -(-B // A) + B * loops * prompts_wait if first else -(-T // C) + 1
+  prefix = asked.prefix if first and A == B else asked.prefix.of(carry[1].prompt_A)
 
   def waits(drawn, seats):
     ready = jnp.any(done_places(seats, drawn.live_R, G)) & (seats.taken < B)
@@ -118,8 +122,8 @@ def _stage(carry, step, asked: Asked, goes, first: bool, together):
   def chunk(carry):
     number, _, drawn, seats, cache = carry
     seats = next_prompts(seats, drawn.live_R, G) if prompts_wait else seats
-    prefix = asked.prefix if first and A == B else asked.prefix.of(seats.prompt_A)
-    turns = partial(turn, before=cache.closed, prefix=prefix, refills=first and (A, S) != (B, G))
+    mine = asked.prefix.of(seats.prompt_A) if prompts_wait else prefix
+    turns = partial(turn, before=cache.closed, prefix=mine, refills=first and (A, S) != (B, G))
     carry = cache.step % C, jnp.bool_(True), drawn, seats, cache.replace(closed=[])
     *_, drawn, seats, after = jax.lax.while_loop(lambda c: (c[0] < C) & c[1], turns, carry)
     return number + 1, goes(drawn), drawn, seats, closed(after.replace(closed=cache.closed))
