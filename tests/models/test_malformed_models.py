@@ -241,7 +241,7 @@ DAMAGE = [
   ("index of a file far outside", indexed(lambda n, f: {"weight_map": dict.fromkeys(n, "a/../../outside.safetensors")}),
    "outside"),
   ("index of an absolute path", indexed(
-    lambda n, f: {"weight_map": dict.fromkeys(n, str(f.parent / "outside.safetensors"))}), "outside"),
+    lambda n, f: {"weight_map": dict.fromkeys(n, str(f.parent / "outside.safetensors"))}), "weight_map gives"),
   ("index that is no JSON", indexed("{"), "index.json"),
   *jsons("tokenizer.json"), *[c for c in jsons("tokenizer_config.json") if c[0].split()[-1] != "twice"],
   ("tokenizer.json {}", raw("tokenizer.json", b"{}"), "tokenizer.json"),
