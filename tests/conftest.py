@@ -25,9 +25,13 @@ import tiny  # noqa: E402
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+LONGEST = ("test_resume", "test_sweep_runs", "test_vmapped", "test_whole_runs", "test_resume_rows", "test_fused",
+           "test_claim", "test_doctor", "test_lora_runs", "test_replay")
+
+
 def pytest_collection_modifyitems(items):
   """The longest files first: a worker that begins one when the others have ended makes all wait."""
-  items.sort(key=lambda item: not item.path.name.startswith("test_resume"))
+  items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 @pytest.fixture
