@@ -100,7 +100,7 @@ def _train() -> ConfigDict:
     "fused_iterations": 0,  # iterations per dispatch (K) where rewards are on the device too; 0 is one from the host
     "resample_attempts": 0,  # most rollouts per iteration to find groups with signal (DAPO); 0 takes the first as it is
     "reference_dtype": "float32",  # float32 | bfloat16; of the reference's parameters
-    "max_skips": 20,  # updates refused in a row, for numbers that are not finite, at which the run stops; 0 is never
+    "max_skips": 20,  # refused updates in a row, or iterations without any signal in all, that fail a run; 0: never
     "refresh_reference_every": 0,  # iterations between copies of the policy into the reference; 0 is never
   })
 

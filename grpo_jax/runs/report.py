@@ -63,7 +63,7 @@ def write_report(workdir: pathlib.Path, config) -> dict:
   """Writes summary.json, report.html and learning_curve.png; prints and returns the summary, names the files.
 
   Raises:
-    NothingLearned: in no iteration of the run did any group have a signal; the files are written all the same.
+    NothingLearned: in `train.max_skips` iterations or more no group had a signal; the files are written all the same.
   """
   from rich.console import Console
   from rich.table import Table
@@ -87,18 +87,21 @@ def write_report(workdir: pathlib.Path, config) -> dict:
     console.print(f"{config.name}: SFT done, {config.sft.steps} steps, loss {summary['sft_loss']:.4f}")
   write_page([workdir], workdir, brief=True)
   print("files:", *files_made(workdir), sep="\n")
-  if last_stage(config.task) == "rl" and (said := nothing_learned(workdir)):
+  if last_stage(config.task) == "rl" and (said := nothing_learned(workdir, config.train.max_skips)):
     raise NothingLearned(said)
   print(f"run is done: {workdir}", flush=True)  # what launch/babysit.sh looks for
   return summary
 
 
-def nothing_learned(workdir: pathlib.Path) -> str:
-  """Why an RL run that came to its end learned nothing, in a sentence; empty where it did."""
+def nothing_learned(workdir: pathlib.Path, least: int) -> str:
+  """Why an RL run that came to its end learned nothing, in a sentence; empty where it did.
+
+  `least`: fewer iterations without a signal prove nothing; 0 asks for none.
+  """
   rows = [row for row in read_rows(workdir / "rl" / "metrics.jsonl") if row["kind"] == "train"]
   if rows and all(row.get("update/applied", 1) == 0 for row in rows):
     return f"{workdir} ended without learning: no update was finite, so all were refused; lower the learning rate."
-  if rows and all(row.get("groups/no_signal") == 1 for row in rows):
+  if least and len(rows) >= least and all(row.get("groups/no_signal") == 1 for row in rows):
     return (f"{workdir} ended without learning: in all {len(rows)} logged iterations every group had one and the same "
             "reward throughout; look at the samples, and change rewards.components, the data or the model.")
   return ""

@@ -90,7 +90,8 @@ def _attempt(runs: list[Run]) -> dict[str, str]:
   states = {}
   for run in runs:
     own, why = state, facts
-    if own == "done" and len(runs) > 1 and (said := nothing_learned(run.workdir)):  # one arm of many
+    said = nothing_learned(run.workdir, run.config.train.max_skips) if own == "done" and len(runs) > 1 else ""
+    if said:  # one arm of many
       own, why = "failed", {"error": said}
     states[run.name] = own
     _note(run, own, seconds=(time.time() - started) / len(runs), **why)

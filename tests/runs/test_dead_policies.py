@@ -77,10 +77,12 @@ def test_a_stage_stops_where_no_update_is_made(tmp_path, applied, stops_at):
 
 def test_a_run_without_any_signal_does_not_end_as_done(tmp_path, capsys):
   config = default_config()
+  config.train.max_skips = 2
   claim(tmp_path, config)
   (tmp_path / "rl").mkdir()
-  for name, values, done in (("groups/no_signal", [1.0, 1.0], False), ("groups/no_signal", [1.0, 0.9], True),
-                             ("update/applied", [0.0, 0.0], False), ("update/applied", [0.0, 1.0], True)):
+  for name, values, done in (("groups/no_signal", [1.0], True), ("groups/no_signal", [1.0, 1.0], False),
+                             ("groups/no_signal", [1.0, 0.9], True), ("update/applied", [0.0, 0.0], False),
+                             ("update/applied", [0.0, 1.0], True)):
     rows = [{"step": i + 1, "kind": "train", name: value} for i, value in enumerate(values)]
     (tmp_path / "rl" / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     try:

@@ -129,8 +129,10 @@ def test_k_iterations_are_one_dispatch_of_a_program_without_the_host(tmp_path):
   (hlo,) = (program.as_text() for key, program in programs.executables.items() if key[0][0] is many)
   assert "while" in hlo
   assert not re.search(r"callback|\b(infeed|outfeed|send|recv)\b", hlo)
-  with jax.profiler.trace(str(tmp_path)):
-    state, told = jax.block_until_ready(fused(Run(programs.executables), parts, rewards, state, feeds, np.int32(4)))
+  run, options = Run(programs.executables), jax.profiler.ProfileOptions()
+  options.python_tracer_level = 0  # in a process that has run much, tracing Python takes minutes
+  with jax.profiler.trace(str(tmp_path), profiler_options=options):
+    state, told = jax.block_until_ready(fused(run, parts, rewards, state, feeds, np.int32(4)))
   assert dispatches(tmp_path) == 1
   assert int(state.iteration) == 4 and told.rewards_BG.shape == (4, 8, 4)
 

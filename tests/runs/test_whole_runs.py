@@ -1,6 +1,5 @@
 """Whole runs in this process: shipped configs shrunk, nothing compiled after warm-up, health metrics, export."""
 
-import contextlib
 import functools
 import importlib.util
 import json
@@ -17,7 +16,6 @@ from grpo_jax.distributed.mesh import make_mesh
 from grpo_jax.distributed.preemption import Preempted
 from grpo_jax.metrics import read_rows
 from grpo_jax.runs import setup
-from grpo_jax.runs.faults import NothingLearned
 from grpo_jax.runs.stage import Stage
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -79,8 +77,7 @@ def compilations(monkeypatch):
 @pytest.mark.parametrize("config", [tiny, gsm8k])
 def test_nothing_compiles_after_warm_up(config, tmp_path, compilations):
   c = config()
-  with pytest.raises(NothingLearned) if config is gsm8k else contextlib.nullcontext():
-    main.run(c, tmp_path)
+  main.run(c, tmp_path)
   assert compilations["warm"] > 4
   assert compilations["late"] == 0
   rows = [r for r in read_rows(tmp_path / "rl/metrics.jsonl") if r["kind"] == "train"]
