@@ -33,8 +33,11 @@ def run(workdir, config="tiny_run.py"):
 
 def killed_run(workdir, lines: int, config="tiny_run.py", by=signal.SIGKILL, times=1) -> int:
   """Starts a run, signals it once (or so many times) it has printed so many lines, and returns its exit status."""
+  before = by != signal.SIGKILL and signal.signal(by, signal.SIG_DFL)  # a run ignores what it was started to ignore
   process = subprocess.Popen(
     command(workdir, config), cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+  if by != signal.SIGKILL:
+    signal.signal(by, before)
   for _ in range(lines):
     if not process.stdout.readline():
       break
