@@ -19,7 +19,7 @@ from grpo_jax.config.stages import stages_of
 from grpo_jax.quiet import quiet
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; fields can be replaced: --config.a.b=value.")
-NOTHING_LEARNED_STATUS = 65  # refused updates only: the same command would end so again
+NOTHING_LEARNED_STATUS = 65  # no update was finite, or none had a signal: the same command would end so again
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default runs/NAME-HASH of the config.")
 STRICT = flags.DEFINE_bool("strict", False, "Stop at the first finding of the doctor: --config.doctor.strict=True.")
 
@@ -124,7 +124,8 @@ def main(argv):
   """Runs the config of the flags in its workdir; bad input ends in one sentence and exit status 1.
 
   Exit status 143 (130 after Ctrl-C, 129 after SIGHUP) says that the run was asked to stop and has saved: the same
-  command continues it. 70 says that other processes of the run are gone; the same command continues it too.
+  command continues it. 70 says that other processes of the run are gone; the same command continues it too. 65 says
+  that the run learned nothing; it would again.
   """
   if len(argv) > 1:
     raise app.UsageError(f"unknown arguments {argv[1:]}")
